@@ -1,23 +1,145 @@
 //! Tensors of one component, by name, with errors that say what is wrong with them.
 
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::fs::File;
+use std::path::Path;
+use std::sync::Arc;
+
 use candle_core::{DType, Device, Tensor};
+use memmap2::Mmap;
+use safetensors::tensor::{Metadata, TensorInfo};
+use safetensors::{Dtype, SafeTensors};
+use serde::Deserialize;
 
 use crate::LoadError;
+
+/// One safetensors file.
+pub(super) struct Shard {
+    file: String,
+    data: Data,
+    /// Where the tensors begin.
+    start: usize,
+    metadata: Metadata,
+}
+
+enum Data {
+    Mapped(Mmap),
+    Embedded(&'static [u8]),
+}
+
+impl Data {
+    fn bytes(&self) -> &[u8] {
+        match self {
+            Self::Mapped(map) => map,
+            Self::Embedded(bytes) => bytes,
+        }
+    }
+}
+
+impl Shard {
+    pub(super) fn embedded(file: &str, bytes: &'static [u8]) -> Result<Self, LoadError> {
+        Self::new(file, Data::Embedded(bytes))
+    }
+
+    pub(super) fn map(file: &str, path: &Path) -> Result<Self, LoadError> {
+        let io = |source| LoadError::Io { path: path.into(), source };
+        let opened = File::open(path).map_err(io)?;
+        // SAFETY: the map is read-only and private to this process. As with every memory-mapped file, somebody who
+        // truncates it while it is read makes the process fail; checkpoints are written once and then renamed in place.
+        #[allow(unsafe_code)]
+        let map = unsafe { Mmap::map(&opened) }.map_err(io)?;
+        Self::new(file, Data::Mapped(map))
+    }
+
+    fn new(file: &str, data: Data) -> Result<Self, LoadError> {
+        let malformed = |problem: String| LoadError::Malformed { file: file.into(), problem };
+        let bytes = data.bytes();
+        let (header, metadata) = SafeTensors::read_metadata(bytes).map_err(|e| {
+            let length = bytes.len();
+            malformed(format!("truncated or not a safetensors file ({e}; {length} bytes); download it again"))
+        })?;
+        let start = header + size_of::<u64>();
+        Ok(Self { file: file.into(), data, start, metadata })
+    }
+
+    fn read(
+        &self,
+        name: &str,
+        info: &TensorInfo,
+        dtype: DType,
+        device: &Device,
+    ) -> Result<Tensor, LoadError> {
+        let stored = match info.dtype {
+            Dtype::F64 => DType::F64,
+            Dtype::F32 => DType::F32,
+            Dtype::F16 => DType::F16,
+            Dtype::BF16 => DType::BF16,
+            other => {
+                return Err(LoadError::Malformed {
+                    file: self.file.clone(),
+                    problem: format!("tensor {name} is {other:?}; weights must be f64, f32, f16 or bf16"),
+                });
+            }
+        };
+        let (from, to) = info.data_offsets;
+        let bytes = self.data.bytes().get(self.start + from..self.start + to).unwrap_or_default();
+        Ok(Tensor::from_raw_buffer(bytes, stored, &info.shape, device)?.to_dtype(dtype)?)
+    }
+}
+
+/// `*.safetensors.index.json`: which shard holds which tensor.
+#[derive(Deserialize)]
+pub(super) struct ShardIndex {
+    weight_map: BTreeMap<String, String>,
+}
+
+impl ShardIndex {
+    pub(super) fn parse(file: &str, text: &[u8]) -> Result<Self, LoadError> {
+        serde_json::from_slice(text).map_err(|e| LoadError::Malformed {
+            file: file.into(),
+            problem: format!("not a shard index: {e}"),
+        })
+    }
+
+    pub(super) fn files(&self) -> BTreeSet<&str> {
+        self.weight_map.values().map(String::as_str).collect()
+    }
+}
+
+struct Store {
+    /// The file to name when a tensor is in none of the shards.
+    file: String,
+    shards: Vec<Shard>,
+    /// Tensor name -> which shard has it.
+    holder: HashMap<String, usize>,
+}
 
 /// The tensors of a component under a prefix.
 #[derive(Clone)]
 pub struct Weights {
+    store: Arc<Store>,
     prefix: String,
     dtype: DType,
     device: Device,
 }
 
 impl Weights {
+    pub(super) fn new(file: String, shards: Vec<Shard>, dtype: DType, device: Device) -> Self {
+        let mut holder = HashMap::new();
+        for (index, shard) in shards.iter().enumerate() {
+            holder.extend(shard.metadata.tensors().into_keys().map(|name| (name, index)));
+        }
+        Self { store: Arc::new(Store { file, shards, holder }), prefix: String::new(), dtype, device }
+    }
+
     /// The same tensors below `name`: `weights.pp("down_blocks").pp(0)`.
     pub fn pp(&self, name: impl std::fmt::Display) -> Self {
-        let prefix =
-            if self.prefix.is_empty() { name.to_string() } else { format!("{}.{name}", self.prefix) };
-        Self { prefix, ..self.clone() }
+        Self { prefix: self.full(&name.to_string()), ..self.clone() }
+    }
+
+    /// The same weights, read as another type.
+    pub fn with_dtype(&self, dtype: DType) -> Self {
+        Self { dtype, ..self.clone() }
     }
 
     /// The type that tensors are converted to when they are read.
@@ -30,10 +152,33 @@ impl Weights {
         &self.device
     }
 
+    /// Numbers in the whole component.
+    pub fn parameters(&self) -> usize {
+        let shards = self.store.shards.iter();
+        shards
+            .flat_map(|s| s.metadata.tensors().into_values())
+            .map(|t| t.shape.iter().product::<usize>())
+            .sum()
+    }
+
+    fn full(&self, name: &str) -> String {
+        if self.prefix.is_empty() { name.to_owned() } else { format!("{}.{name}", self.prefix) }
+    }
+
+    fn find(&self, full: &str) -> Option<(&Shard, &TensorInfo)> {
+        let shard = self.store.shards.get(*self.store.holder.get(full)?)?;
+        Some((shard, shard.metadata.info(full)?))
+    }
+
     /// Whether there is a tensor of this name.
     pub fn has(&self, name: &str) -> bool {
-        let _ = name;
-        unimplemented!()
+        self.find(&self.full(name)).is_some()
+    }
+
+    /// Whether there is any tensor below this name.
+    pub fn has_prefix(&self, name: &str) -> bool {
+        let prefix = format!("{}.", self.full(name));
+        self.store.holder.keys().any(|key| key.starts_with(&prefix))
     }
 
     /// Reads a tensor of the shape that the config asks for.
@@ -41,7 +186,108 @@ impl Weights {
     /// # Errors
     /// [`LoadError::MissingTensor`] or [`LoadError::TensorShape`].
     pub fn tensor(&self, name: &str, shape: &[usize]) -> Result<Tensor, LoadError> {
-        let _ = (name, shape);
-        unimplemented!()
+        let tensor = self.full(name);
+        let Some((shard, info)) = self.find(&tensor) else {
+            return Err(LoadError::MissingTensor {
+                file: self.store.file.clone(),
+                tensor,
+                expected: shape.to_vec(),
+            });
+        };
+        if info.shape != shape {
+            return Err(LoadError::TensorShape {
+                file: shard.file.clone(),
+                tensor,
+                expected: shape.to_vec(),
+                found: info.shape.clone(),
+            });
+        }
+        shard.read(&tensor, info, self.dtype, &self.device)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use candle_core::safetensors::save;
+
+    use super::*;
+    use crate::checkpoint::{Checkpoint, Source};
+
+    fn folder_with(tensors: &[(&str, Tensor)], file: &str) -> tempfile::TempDir {
+        let folder = tempfile::tempdir().unwrap();
+        add(&folder, tensors, file);
+        folder
+    }
+
+    fn add(folder: &tempfile::TempDir, tensors: &[(&str, Tensor)], file: &str) {
+        std::fs::create_dir_all(folder.path().join("unet")).unwrap();
+        let map: HashMap<_, _> = tensors.iter().cloned().collect();
+        save(&map, folder.path().join("unet").join(file)).unwrap();
+    }
+
+    fn open(folder: &tempfile::TempDir) -> Result<Weights, LoadError> {
+        Checkpoint::open(&Source::Directory(folder.path().into())).unwrap().weights(
+            "unet",
+            DType::F32,
+            &Device::Cpu,
+        )
+    }
+
+    fn arange(n: u32, dtype: DType) -> Tensor {
+        Tensor::arange(0u32, n, &Device::Cpu).unwrap().to_dtype(dtype).unwrap()
+    }
+
+    #[test]
+    fn every_float_type_is_read_and_errors_name_the_tensor() {
+        for dtype in [DType::F64, DType::F32, DType::F16, DType::BF16] {
+            let folder =
+                folder_with(&[("a.weight", arange(6, dtype))], "diffusion_pytorch_model.safetensors");
+            let weights = open(&folder).unwrap();
+            let read = weights.pp("a").tensor("weight", &[6]).unwrap();
+            assert_eq!(read.to_vec1::<f32>().unwrap(), [0., 1., 2., 3., 4., 5.], "{dtype:?}");
+            assert!(weights.pp("a").has("weight") && weights.has_prefix("a") && !weights.has("a"));
+            assert_eq!(weights.parameters(), 6);
+
+            let error = weights.pp("a").tensor("weight", &[2, 3]).unwrap_err().to_string();
+            assert!(error.contains("a.weight has shape [6], but the config asks for [2, 3]"), "{error}");
+            let error = weights.pp("a").tensor("bias", &[4]).unwrap_err().to_string();
+            assert!(error.contains("tensor a.bias is missing (expected shape [4])"), "{error}");
+        }
+    }
+
+    #[test]
+    fn shards_are_one_set_of_tensors_and_a_lost_shard_is_named() {
+        let folder = folder_with(&[("a", arange(2, DType::F32))], "one.safetensors");
+        add(&folder, &[("b", arange(3, DType::F32))], "two.safetensors");
+        let index = r#"{"metadata": {}, "weight_map": {"a": "one.safetensors", "b": "two.safetensors"}}"#;
+        std::fs::write(folder.path().join("unet/diffusion_pytorch_model.safetensors.index.json"), index)
+            .unwrap();
+        let weights = open(&folder).unwrap();
+        assert_eq!(weights.tensor("a", &[2]).unwrap().dims(), [2]);
+        assert_eq!(weights.tensor("b", &[3]).unwrap().dims(), [3]);
+
+        std::fs::remove_file(folder.path().join("unet/two.safetensors")).unwrap();
+        let error = open(&folder).err().unwrap().to_string();
+        assert!(error.starts_with("unet/two.safetensors is missing"), "{error}");
+    }
+
+    #[test]
+    fn a_truncated_file_is_an_error_at_every_length() {
+        let folder = folder_with(&[("a", arange(64, DType::F32))], "diffusion_pytorch_model.safetensors");
+        let path = folder.path().join("unet/diffusion_pytorch_model.safetensors");
+        let whole = std::fs::read(&path).unwrap();
+        for length in [0, 1, 7, 8, 9, 40, whole.len() - 1] {
+            std::fs::write(&path, &whole[..length]).unwrap();
+            let error = open(&folder).err().map(|e| e.to_string()).unwrap_or_default();
+            assert!(error.contains("truncated") || length == 0, "{length}: {error}");
+            assert!(error.contains("diffusion_pytorch_model.safetensors"), "{length}: {error}");
+        }
+    }
+
+    #[test]
+    fn integers_are_not_weights() {
+        let folder = folder_with(&[("a", arange(2, DType::U32))], "diffusion_pytorch_model.safetensors");
+        let error = open(&folder).unwrap().tensor("a", &[2]).unwrap_err().to_string();
+        assert!(error.contains("tensor a is U32"), "{error}");
     }
 }
