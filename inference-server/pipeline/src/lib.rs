@@ -7,7 +7,7 @@
 //! let pipeline = Pipeline::load(&Source::parse("bundled://emoji")?, &LoadOptions::default())?;
 //! let request = Request { seed: 7, ..pipeline.info().defaults("a red apple") };
 //! let picture = pipeline.generate(&request, |step, of| eprintln!("{step}/{of}"))?;
-//! std::fs::write("apple.png", picture.encode(ImageFormat::Png, Some(&request.describe()))?)?;
+//! std::fs::write("apple.png", picture.encode(ImageFormat::Png, Some(&request.describe(pipeline.info())))?)?;
 //! # Ok(())
 //! # }
 //! ```
@@ -23,6 +23,7 @@ pub mod noise;
 mod pipeline;
 mod request;
 pub mod scheduler;
+mod tokenizer;
 
 pub use crate::image::{ImageFormat, Picture};
 pub use checkpoint::Source;

@@ -1,6 +1,6 @@
 //! What a caller asks for.
 
-use crate::SchedulerKind;
+use crate::{ModelInfo, SchedulerKind};
 
 /// A picture to start from (image to image).
 #[derive(Debug, Clone, PartialEq)]
@@ -42,8 +42,97 @@ pub struct Request {
 }
 
 impl Request {
-    /// The request in the text form that AUTOMATIC1111-style tools read.
-    pub fn describe(&self) -> String {
-        unimplemented!()
+    /// The request in the text form that AUTOMATIC1111-style tools read back: the prompt, the negative prompt, and a
+    /// line of `Name: value` pairs.
+    pub fn describe(&self, model: &ModelInfo) -> String {
+        let mut text = self.prompt.clone();
+        if !self.negative_prompt.is_empty() {
+            text.push_str("\nNegative prompt: ");
+            text.push_str(&self.negative_prompt);
+        }
+        let scheduler = self.scheduler.unwrap_or(model.scheduler);
+        let mut pairs = vec![
+            ("Steps", self.steps.to_string()),
+            ("Sampler", sampler_name(scheduler).to_owned()),
+            ("CFG scale", self.guidance_scale.to_string()),
+            ("Seed", self.seed.to_string()),
+            ("Size", format!("{}x{}", self.width, self.height)),
+            ("Model", quoted(&model.name)),
+        ];
+        if let Some(karras) = self.karras {
+            pairs.push(("Schedule type", if karras { "Karras" } else { "Automatic" }.into()));
+        }
+        if let Some(init) = &self.init {
+            pairs.push(("Denoising strength", init.strength.to_string()));
+        }
+        if self.guidance_rescale > 0.0 {
+            pairs.push(("CFG rescale", self.guidance_rescale.to_string()));
+        }
+        if self.eta > 0.0 {
+            pairs.push(("Eta", self.eta.to_string()));
+        }
+        pairs.push(("Version", concat!("diffusion-operator ", env!("CARGO_PKG_VERSION")).into()));
+        let line: Vec<_> = pairs.iter().map(|(name, value)| format!("{name}: {value}")).collect();
+        format!("{text}\n{}", line.join(", "))
+    }
+}
+
+/// The sampler's name as those tools spell it.
+fn sampler_name(scheduler: SchedulerKind) -> &'static str {
+    match scheduler {
+        SchedulerKind::Pndm => "PLMS",
+        SchedulerKind::Ddim => "DDIM",
+        SchedulerKind::Lms => "LMS",
+        SchedulerKind::Euler => "Euler",
+        SchedulerKind::EulerAncestral => "Euler a",
+        SchedulerKind::Heun => "Heun",
+        SchedulerKind::DpmSolverMultistep => "DPM++ 2M",
+        SchedulerKind::UniPcMultistep => "UniPC",
+        SchedulerKind::Lcm => "LCM",
+    }
+}
+
+/// A value with a comma, colon or line break is written as a JSON string, so that a reader can split the line.
+fn quoted(value: &str) -> String {
+    if value.contains([',', ':', '\n', '"']) {
+        serde_json::Value::from(value).to_string()
+    } else {
+        value.to_owned()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parameters_read_as_those_tools_write_them() {
+        let model = ModelInfo {
+            name: "a, b".into(),
+            scheduler: SchedulerKind::Pndm,
+            schedulers: SchedulerKind::ALL.into(),
+            width: 512,
+            height: 512,
+            size_multiple: 8,
+            steps: 50,
+            guidance_scale: 7.5,
+            max_tokens: 77,
+            train_timesteps: 1000,
+            image_to_image: true,
+            parameters: 1,
+        };
+        let version = env!("CARGO_PKG_VERSION");
+        let plain = Request { seed: u64::MAX, ..model.defaults("a cat") };
+        assert_eq!(
+            plain.describe(&model),
+            format!(
+                "a cat\nSteps: 50, Sampler: PLMS, CFG scale: 7.5, Seed: 18446744073709551615, Size: 512x512, \
+                 Model: \"a, b\", Version: diffusion-operator {version}"
+            )
+        );
+        let negative = Request { negative_prompt: "blur".into(), karras: Some(true), eta: 0.5, ..plain };
+        let text = negative.describe(&model);
+        assert!(text.starts_with("a cat\nNegative prompt: blur\nSteps: 50"), "{text}");
+        assert!(text.contains("Schedule type: Karras, Eta: 0.5"), "{text}");
     }
 }
