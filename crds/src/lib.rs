@@ -1,1 +1,1 @@
-//! Placeholder.
+//! The `DiffusionService` custom resource: its types come with the operator.

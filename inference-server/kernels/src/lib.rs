@@ -1,1 +1,1 @@
-//! Placeholder.
+//! CPU kernels, as candle operations, without any knowledge of a model.

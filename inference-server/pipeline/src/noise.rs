@@ -1,1 +1,0 @@
-//! Seeded Gaussian noise: the same numbers as torch's CPU generator.
