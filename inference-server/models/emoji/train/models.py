@@ -4,7 +4,7 @@ from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
 from common import MODEL
 
-WIDTH = 192  # of the text embeddings
+WIDTH = 160  # of the text embeddings
 SCHEDULE = dict(num_train_timesteps=1000, beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear",
                 prediction_type="v_prediction", set_alpha_to_one=False, steps_offset=1)
 
@@ -16,7 +16,7 @@ def tokenizer():
 def text_encoder(vocabulary):
     return CLIPTextModel(CLIPTextConfig(
         vocab_size=vocabulary, hidden_size=WIDTH, intermediate_size=4 * WIDTH, num_hidden_layers=2,
-        num_attention_heads=6, max_position_embeddings=77, projection_dim=WIDTH, hidden_act="quick_gelu",
+        num_attention_heads=5, max_position_embeddings=77, projection_dim=WIDTH, hidden_act="quick_gelu",
         bos_token_id=vocabulary - 2, eos_token_id=vocabulary - 1, pad_token_id=vocabulary - 1))
 
 
