@@ -1,26 +1,43 @@
 //! A diffusers checkpoint and a prompt become a picture.
 //!
-//! Built so far: checkpoints, the tokenizer, guidance, and pictures with their parameters. The text encoder, UNet, VAE
-//! and schedulers are next, and with them `Pipeline::step`, the unit of work: it advances any set of jobs whose latents
-//! have the same shape by one UNet evaluation each. There is no async, no HTTP and no global state here.
+//! ```no_run
+//! use diffusion_pipeline::{ImageFormat, LoadOptions, Pipeline, Source};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let pipeline = Pipeline::load(&Source::parse("bundled://emoji")?, &LoadOptions::default())?;
+//! let request = pipeline.info().defaults("a red apple");
+//! let picture = pipeline.generate(&request, |step, of| eprintln!("{step}/{of}"))?;
+//! std::fs::write("apple.png", picture.encode(ImageFormat::Png, Some(&request.describe(pipeline.info())))?)?;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! The unit of work is [`Pipeline::step`]: it advances any set of [`Job`]s whose latents have the same shape by one
+//! UNet evaluation each. There is no async, no HTTP and no global state here.
 
-#![allow(
-    dead_code,
-    reason = "the tokenizer, guidance and pixels are used by the pipeline, which is not wired in yet"
-)]
+#![allow(dead_code, reason = "while the parts are being put together")]
 
 pub mod checkpoint;
 mod error;
 mod guidance;
 mod image;
 mod info;
+mod job;
+mod noise;
+mod ops;
+mod options;
+mod pipeline;
 mod request;
 pub mod scheduler;
+mod text_encoder;
 mod tokenizer;
 
 pub use crate::image::{ImageFormat, Picture};
 pub use checkpoint::Source;
 pub use error::{Error, FieldError, LoadError};
 pub use info::ModelInfo;
+pub use job::{Job, Timings};
+pub use options::{LoadOptions, Precision};
+pub use pipeline::Pipeline;
 pub use request::{InitImage, Request};
 pub use scheduler::SchedulerKind;

@@ -20,10 +20,10 @@ CONFIG = dict(
 
 
 def batch(cutouts, favourites, n):
-    """Half of it the concepts that the UNet will draw, half anything."""
+    """Three quarters of it the concepts that the UNet will draw, the rest anything."""
     some = favourites[torch.randint(0, len(favourites), (n,))]
     anything = torch.randint(0, len(cutouts), (n,))
-    index = torch.where(torch.rand(n) < 0.6, some, anything)
+    index = torch.where(torch.rand(n) < 0.75, some, anything)
     palette = torch.tensor([COLOURS["white"]] * 8 + list(COLOURS.values())).float() / 255
     background = palette[torch.randint(0, len(palette), (n,))]
     pictures = compose(cutouts[index], background, 0.82 + 0.16 * torch.rand(n), (torch.rand(n, 2) - 0.5) * 0.1)

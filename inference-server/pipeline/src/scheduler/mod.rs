@@ -1,5 +1,35 @@
 //! Schedulers: the numerical method that walks from noise to a picture.
 
+use candle_core::{Result, Tensor};
+
+use crate::noise::TorchGenerator;
+
+/// One request's walk from noise to a picture: made for a number of steps, used up by [`Scheduler::step`].
+pub(crate) trait Scheduler: Send {
+    /// The timestep that the UNet is told, for every evaluation from the first to the last.
+    fn timesteps(&self) -> &[f64];
+
+    /// Evaluations that make up one step: 1, or 2 for Heun.
+    fn order(&self) -> usize {
+        1
+    }
+
+    /// Deviation of the initial latents.
+    fn init_noise_sigma(&self) -> f64;
+
+    /// Leaves out the evaluations before `index` (image to image); called before anything else.
+    fn start_at(&mut self, index: usize);
+
+    /// Clean latents at the noise level of the next evaluation.
+    fn add_noise(&self, clean: &Tensor, noise: &Tensor) -> Result<Tensor>;
+
+    /// Latents as the UNet wants them in the next evaluation.
+    fn scale_model_input(&self, latents: &Tensor) -> Result<Tensor>;
+
+    /// The latents after the next evaluation, from the model's output for it. Fresh noise, if any, comes from `noise`.
+    fn step(&mut self, output: &Tensor, latents: &Tensor, noise: &mut TorchGenerator) -> Result<Tensor>;
+}
+
 /// A scheduler by the name that requests use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum SchedulerKind {

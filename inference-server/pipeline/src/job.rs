@@ -1,0 +1,72 @@
+//! One picture in the making.
+
+use std::time::Duration;
+
+use candle_core::Tensor;
+
+use crate::guidance::Guidance;
+use crate::noise::TorchGenerator;
+use crate::scheduler::Scheduler;
+
+/// Where a job's time went.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Timings {
+    /// Tokenising and text encoder (and the VAE encoder, for image to image).
+    pub text: Duration,
+    /// Wall time of the steps that the job took part in, whatever else was in them.
+    pub denoise: Duration,
+    /// VAE decoder.
+    pub decode: Duration,
+}
+
+/// One picture in the making: its latents, its own scheduler and its own noise.
+pub struct Job {
+    /// `(1, channels, height, width)` in f32.
+    pub(crate) latents: Tensor,
+    /// `(rows, tokens, width)`: the negative prompt first when guidance is on.
+    pub(crate) context: Tensor,
+    pub(crate) guidance: Guidance,
+    pub(crate) scheduler: Box<dyn Scheduler>,
+    pub(crate) generator: TorchGenerator,
+    pub(crate) done: usize,
+    pub(crate) warnings: Vec<String>,
+    pub(crate) timings: Timings,
+}
+
+impl Job {
+    /// UNet evaluations done.
+    pub fn done(&self) -> usize {
+        self.done
+    }
+
+    /// UNet evaluations in all (PNDM needs one more than the steps asked for, Heun almost twice as many).
+    pub fn total(&self) -> usize {
+        self.scheduler.timesteps().len()
+    }
+
+    /// Whether every evaluation is done.
+    pub fn is_done(&self) -> bool {
+        self.done >= self.total()
+    }
+
+    /// Shape of the latents `(1, channels, height / 8, width / 8)`: jobs of one shape can step together.
+    pub fn latent_shape(&self) -> &[usize] {
+        self.latents.dims()
+    }
+
+    /// What the caller should know, for people: such as a prompt that was cut at 77 tokens.
+    pub fn warnings(&self) -> &[String] {
+        &self.warnings
+    }
+
+    /// Where the time went so far.
+    pub fn timings(&self) -> Timings {
+        self.timings
+    }
+}
+
+impl AsMut<Job> for Job {
+    fn as_mut(&mut self) -> &mut Job {
+        self
+    }
+}

@@ -1,0 +1,38 @@
+//! Activation functions.
+
+use candle_core::{Result, Tensor};
+
+use crate::LoadError;
+use crate::checkpoint::ConfigFile;
+
+/// An activation function by the name that configs use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Activation {
+    /// `x sigmoid(x)`.
+    Silu,
+    /// `x Phi(x)` with the error function (Hendrycks and Gimpel 2016).
+    Gelu,
+    /// `x sigmoid(1.702 x)`, OpenAI CLIP's.
+    QuickGelu,
+}
+
+impl Activation {
+    /// Reads the name in `field`.
+    pub(crate) fn read(config: &ConfigFile, field: &str, default: &str) -> std::result::Result<Self, LoadError> {
+        match config.or(field, default.to_owned())?.as_str() {
+            "silu" | "swish" => Ok(Self::Silu),
+            "gelu" => Ok(Self::Gelu),
+            "quick_gelu" => Ok(Self::QuickGelu),
+            _ => Err(config.unsupported(field, "\"silu\", \"swish\", \"gelu\", \"quick_gelu\"")),
+        }
+    }
+
+    /// The function of every number.
+    pub(crate) fn forward(self, x: &Tensor) -> Result<Tensor> {
+        match self {
+            Self::Silu => x.silu(),
+            Self::Gelu => x.gelu_erf(),
+            Self::QuickGelu => x * candle_nn::ops::sigmoid(&(x * 1.702)?)?,
+        }
+    }
+}

@@ -1,0 +1,61 @@
+//! How to load a checkpoint: precision and device.
+
+use candle_core::{DType, Device};
+
+use crate::LoadError;
+
+/// The type that weights are kept in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Precision {
+    /// f32 on a CPU, f16 on a GPU.
+    #[default]
+    Auto,
+    /// 32 bits.
+    F32,
+    /// bfloat16: half the memory; on a CPU the arithmetic stays f32.
+    Bf16,
+    /// IEEE half, on a GPU.
+    F16,
+}
+
+/// How to load a checkpoint.
+#[derive(Debug, Clone, Default)]
+pub struct LoadOptions {
+    /// Type of the weights.
+    pub precision: Precision,
+}
+
+/// Where a model's tensors are, and of which types.
+pub(crate) struct Placement {
+    pub device: Device,
+    /// Type of the weights in memory.
+    pub weights: DType,
+    /// Type of what flows between the modules.
+    pub activations: DType,
+}
+
+impl Placement {
+    /// The first GPU that this build can use, else the CPU.
+    pub(crate) fn choose(options: &LoadOptions) -> Result<Self, LoadError> {
+        let device = if cfg!(feature = "cuda") {
+            Device::cuda_if_available(0)?
+        } else if cfg!(feature = "metal") {
+            Device::metal_if_available(0)?
+        } else {
+            Device::Cpu
+        };
+        let weights = match (options.precision, device.is_cpu()) {
+            (Precision::Auto, true) | (Precision::F32, _) => DType::F32,
+            (Precision::Bf16, _) => DType::BF16,
+            (Precision::F16, false) | (Precision::Auto, false) => DType::F16,
+            (Precision::F16, true) => {
+                return Err(LoadError::Source {
+                    given: "precision f16".into(),
+                    problem: "a CPU computes with f32 or bf16; choose one of these or auto".into(),
+                });
+            }
+        };
+        let activations = if device.is_cpu() { DType::F32 } else { weights };
+        Ok(Self { device, weights, activations })
+    }
+}
