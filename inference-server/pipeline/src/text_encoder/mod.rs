@@ -62,7 +62,7 @@ impl TextEncoder {
             positions: embeddings.tensor("position_embedding.weight", &[positions, width])?,
             layers: layers.collect::<std::result::Result<_, _>>()?,
             norm: LayerNorm::load(&weights.pp("final_layer_norm"), width, eps)?,
-            compute: activations(weights.device(), weights.dtype()),
+            compute: weights.activations(),
         })
     }
 
@@ -88,11 +88,6 @@ impl TextEncoder {
         }
         self.norm.forward(&x)
     }
-}
-
-/// What flows between the layers: f32 on a CPU, the weights' own type elsewhere.
-pub(crate) fn activations(device: &Device, weights: DType) -> DType {
-    if device.is_cpu() { DType::F32 } else { weights }
 }
 
 /// `(tokens, tokens)`: 0 where a token may look, minus infinity after it.
