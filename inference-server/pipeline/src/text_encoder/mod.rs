@@ -71,6 +71,11 @@ impl TextEncoder {
         self.positions.dim(0).unwrap_or(0)
     }
 
+    /// Tokens that there are.
+    pub(crate) fn vocabulary(&self) -> usize {
+        self.tokens.dim(0).unwrap_or(0)
+    }
+
     /// Numbers in an embedding.
     pub(crate) fn width(&self) -> usize {
         self.positions.dim(1).unwrap_or(0)

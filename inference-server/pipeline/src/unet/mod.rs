@@ -57,6 +57,11 @@ impl UNet {
         self.config.inputs
     }
 
+    /// Channels of the prediction.
+    pub(crate) fn outputs(&self) -> usize {
+        self.config.outputs
+    }
+
     /// Height and width of the latents that the model was trained on.
     pub(crate) fn sample_size(&self) -> Option<(usize, usize)> {
         self.config.sample_size
