@@ -15,10 +15,11 @@
 //! The unit of work is [`Pipeline::step`]: it advances any set of [`Job`]s whose latents have the same shape by one
 //! UNet evaluation each. There is no async, no HTTP and no global state here.
 
-#![allow(dead_code, reason = "while the parts are being put together")]
-
+mod blocks;
 pub mod checkpoint;
 mod error;
+#[cfg(test)]
+mod golden;
 mod guidance;
 mod image;
 mod info;
@@ -31,6 +32,8 @@ mod request;
 pub mod scheduler;
 mod text_encoder;
 mod tokenizer;
+mod unet;
+mod vae;
 
 pub use crate::image::{ImageFormat, Picture};
 pub use checkpoint::Source;

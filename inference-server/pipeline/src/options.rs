@@ -30,8 +30,6 @@ pub(crate) struct Placement {
     pub device: Device,
     /// Type of the weights in memory.
     pub weights: DType,
-    /// Type of what flows between the modules.
-    pub activations: DType,
 }
 
 impl Placement {
@@ -55,7 +53,6 @@ impl Placement {
                 });
             }
         };
-        let activations = if device.is_cpu() { DType::F32 } else { weights };
-        Ok(Self { device, weights, activations })
+        Ok(Self { device, weights })
     }
 }

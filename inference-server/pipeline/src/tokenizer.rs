@@ -63,6 +63,11 @@ impl Tokenizer {
         self.max_tokens
     }
 
+    /// The highest id that a prompt can have.
+    pub(crate) fn largest_id(&self) -> usize {
+        self.bpe.get_vocab(true).into_values().max().unwrap_or_default() as usize
+    }
+
     /// Tokenises any text, the empty one included.
     pub(crate) fn encode(&self, text: &str) -> Result<Tokens, Error> {
         let read = &text[..text.floor_char_boundary(LONGEST_TEXT)];

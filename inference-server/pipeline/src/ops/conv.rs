@@ -57,10 +57,7 @@ impl Conv2d {
             Padding::RightAndBottom => (x.pad_with_zeros(2, 0, 1)?.pad_with_zeros(3, 0, 1)?, 0),
         };
         let weight = self.weight.to_dtype(x.dtype())?;
-        // Row by row of the batch: a row's arithmetic must not depend on what else is in the batch.
-        let rows = (0..padded.dim(0)?)
-            .map(|row| padded.narrow(0, row, 1)?.contiguous()?.conv2d(&weight, padding, self.stride, 1, 1));
-        let rows = rows.collect::<Result<Vec<_>>>()?;
-        Tensor::cat(&rows, 0)?.broadcast_add(&self.bias.to_dtype(x.dtype())?)
+        let y = super::each_row(&padded, |row| row.conv2d(&weight, padding, self.stride, 1, 1))?;
+        y.broadcast_add(&self.bias.to_dtype(x.dtype())?)
     }
 }

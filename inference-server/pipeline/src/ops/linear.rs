@@ -15,7 +15,11 @@ pub(crate) struct Linear {
 
 impl Linear {
     /// Reads `weight` `(outputs, inputs)` and `bias`.
-    pub(crate) fn load(weights: &Weights, inputs: usize, outputs: usize) -> std::result::Result<Self, LoadError> {
+    pub(crate) fn load(
+        weights: &Weights,
+        inputs: usize,
+        outputs: usize,
+    ) -> std::result::Result<Self, LoadError> {
         let bias = weights.tensor("bias", &[outputs])?;
         Ok(Self { bias: Some(bias), ..Self::without_bias(weights, inputs, outputs)? })
     }
@@ -29,22 +33,18 @@ impl Linear {
         Ok(Self { weight: weights.tensor("weight", &[outputs, inputs])?, bias: None })
     }
 
-    /// From tensors at hand.
-    pub(crate) fn new(weight: Tensor, bias: Option<Tensor>) -> Self {
-        Self { weight, bias }
-    }
-
-    /// `(..., inputs)` to `(..., outputs)`.
+    /// `(batch, ..., inputs)` to `(batch, ..., outputs)`.
     pub(crate) fn forward(&self, x: &Tensor) -> Result<Tensor> {
         let weight = self.weight.to_dtype(x.dtype())?.t()?;
-        // Row by row of the batch: a row's arithmetic must not depend on what else is in the batch.
-        let y = match x.dims() {
-            [batch, _, _] => {
-                let rows = (0..*batch).map(|row| x.get(row)?.contiguous()?.matmul(&weight));
-                Tensor::stack(&rows.collect::<Result<Vec<_>>>()?, 0)?
-            }
-            _ => x.matmul(&weight)?,
-        };
+        let y = super::each_row(x, |row| {
+            let inputs = row.dim(candle_core::D::Minus1)?;
+            row.reshape(((), inputs))?.matmul(&weight)
+        })?;
+        let mut shape = x.dims().to_vec();
+        if let Some(last) = shape.last_mut() {
+            *last = self.weight.dim(0)?;
+        }
+        let y = y.reshape(shape)?;
         match &self.bias {
             None => Ok(y),
             Some(bias) => y.broadcast_add(&bias.to_dtype(x.dtype())?),

@@ -9,8 +9,27 @@ mod conv;
 mod linear;
 mod norm;
 
+use candle_core::{Result, Tensor};
+
 pub(crate) use activation::Activation;
 pub(crate) use attention::attention;
 pub(crate) use conv::{Conv2d, Padding};
 pub(crate) use linear::Linear;
 pub(crate) use norm::{GroupNorm, LayerNorm};
+
+/// `f` of every row of a batch by itself, `(1, ...)` each, joined again. A matrix product rounds differently when it has
+/// other dimensions, and a job must give the same picture whatever else is in its batch.
+fn each_row(x: &Tensor, f: impl Fn(&Tensor) -> Result<Tensor>) -> Result<Tensor> {
+    match x.dim(0)? {
+        1 => f(&x.contiguous()?),
+        batch => {
+            let rows = (0..batch).map(|row| f(&x.narrow(0, row, 1)?.contiguous()?));
+            Tensor::cat(&rows.collect::<Result<Vec<_>>>()?, 0)
+        }
+    }
+}
+
+/// Nearest-neighbour enlargement of `(batch, channels, height, width)` to the given height and width.
+pub(crate) fn upsample_nearest(x: &Tensor, height: usize, width: usize) -> Result<Tensor> {
+    x.upsample_nearest2d(height, width)
+}

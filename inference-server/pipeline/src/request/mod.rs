@@ -1,5 +1,9 @@
 //! What a caller asks for.
 
+mod check;
+
+pub(crate) use check::check;
+
 use crate::{ModelInfo, SchedulerKind};
 
 /// A picture to start from (image to image).

@@ -1,5 +1,8 @@
 //! CLIP's text model (Radford et al. 2021): token ids to embeddings.
 
+#[cfg(test)]
+mod tests;
+
 use candle_core::{DType, Device, Result, Tensor};
 
 use crate::LoadError;
@@ -62,13 +65,18 @@ impl TextEncoder {
             positions: embeddings.tensor("position_embedding.weight", &[positions, width])?,
             layers: layers.collect::<std::result::Result<_, _>>()?,
             norm: LayerNorm::load(&weights.pp("final_layer_norm"), width, eps)?,
-            compute: activations(weights.device(), weights.dtype()),
+            compute: weights.activations(),
         })
     }
 
     /// Tokens that a prompt may have.
     pub(crate) fn max_tokens(&self) -> usize {
         self.positions.dim(0).unwrap_or(0)
+    }
+
+    /// Tokens that there are.
+    pub(crate) fn vocabulary(&self) -> usize {
+        self.tokens.dim(0).unwrap_or(0)
     }
 
     /// Numbers in an embedding.
@@ -88,11 +96,6 @@ impl TextEncoder {
         }
         self.norm.forward(&x)
     }
-}
-
-/// What flows between the layers: f32 on a CPU, the weights' own type elsewhere.
-pub(crate) fn activations(device: &Device, weights: DType) -> DType {
-    if device.is_cpu() { DType::F32 } else { weights }
 }
 
 /// `(tokens, tokens)`: 0 where a token may look, minus infinity after it.

@@ -1,0 +1,145 @@
+//! The blocks on the way down, in the middle and on the way up.
+
+use candle_core::{Result, Tensor};
+
+use super::transformer::{Transformer, TransformerShape};
+use crate::LoadError;
+use crate::blocks::{Downsample, ResnetBlock, ResnetShape, Upsample};
+use crate::checkpoint::Weights;
+use crate::ops::Padding;
+
+/// One layer of a block: a residual block, and a transformer where the block has attention.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct LayerShape {
+    pub resnet: ResnetShape,
+    pub transformer: Option<TransformerShape>,
+}
+
+struct Layer {
+    resnet: ResnetBlock,
+    transformer: Option<Transformer>,
+}
+
+impl Layer {
+    fn load(weights: &Weights, index: usize, shape: LayerShape) -> std::result::Result<Self, LoadError> {
+        let transformer = shape.transformer.map(|t| Transformer::load(&weights.pp("attentions").pp(index), t));
+        Ok(Self {
+            resnet: ResnetBlock::load(&weights.pp("resnets").pp(index), shape.resnet)?,
+            transformer: transformer.transpose()?,
+        })
+    }
+
+    fn load_all(weights: &Weights, shapes: &[LayerShape]) -> std::result::Result<Vec<Self>, LoadError> {
+        shapes.iter().enumerate().map(|(i, shape)| Self::load(weights, i, *shape)).collect()
+    }
+
+    fn forward(&self, x: &Tensor, time: &Tensor, context: &Tensor) -> Result<Tensor> {
+        let x = self.resnet.forward(x, Some(time))?;
+        match &self.transformer {
+            None => Ok(x),
+            Some(transformer) => transformer.forward(&x, context),
+        }
+    }
+}
+
+/// A block on the way down or up.
+#[derive(Debug, Clone)]
+pub(super) struct BlockShape {
+    pub layers: Vec<LayerShape>,
+    /// Whether the sides are halved (or doubled) at the end.
+    pub resample: bool,
+    /// Zeros around the picture where it is halved.
+    pub padding: Padding,
+    pub outputs: usize,
+}
+
+/// `CrossAttnDownBlock2D` and `DownBlock2D`.
+pub(super) struct DownBlock {
+    layers: Vec<Layer>,
+    downsample: Option<Downsample>,
+}
+
+impl DownBlock {
+    pub(super) fn load(weights: &Weights, shape: BlockShape) -> std::result::Result<Self, LoadError> {
+        let sampler = weights.pp("downsamplers.0");
+        let downsample = shape.resample.then(|| Downsample::load(&sampler, shape.outputs, shape.padding));
+        Ok(Self {
+            layers: Layer::load_all(weights, &shape.layers)?,
+            downsample: downsample.transpose()?,
+        })
+    }
+
+    /// Every map that is made goes onto `skips`, for the way up.
+    pub(super) fn forward(
+        &self,
+        mut x: Tensor,
+        time: &Tensor,
+        context: &Tensor,
+        skips: &mut Vec<Tensor>,
+    ) -> Result<Tensor> {
+        for layer in &self.layers {
+            x = layer.forward(&x, time, context)?;
+            skips.push(x.clone());
+        }
+        if let Some(downsample) = &self.downsample {
+            x = downsample.forward(&x)?;
+            skips.push(x.clone());
+        }
+        Ok(x)
+    }
+}
+
+/// `UNetMidBlock2DCrossAttn`: a residual block, a transformer, a residual block.
+pub(super) struct MidBlock {
+    first: Layer,
+    last: ResnetBlock,
+}
+
+impl MidBlock {
+    pub(super) fn load(weights: &Weights, shape: LayerShape) -> std::result::Result<Self, LoadError> {
+        Ok(Self {
+            first: Layer::load(weights, 0, shape)?,
+            last: ResnetBlock::load(&weights.pp("resnets.1"), shape.resnet)?,
+        })
+    }
+
+    pub(super) fn forward(&self, x: &Tensor, time: &Tensor, context: &Tensor) -> Result<Tensor> {
+        self.last.forward(&self.first.forward(x, time, context)?, Some(time))
+    }
+}
+
+/// `CrossAttnUpBlock2D` and `UpBlock2D`.
+pub(super) struct UpBlock {
+    layers: Vec<Layer>,
+    upsample: Option<Upsample>,
+}
+
+impl UpBlock {
+    pub(super) fn load(weights: &Weights, shape: BlockShape) -> std::result::Result<Self, LoadError> {
+        let upsample = shape.resample.then(|| Upsample::load(&weights.pp("upsamplers.0"), shape.outputs));
+        Ok(Self { layers: Layer::load_all(weights, &shape.layers)?, upsample: upsample.transpose()? })
+    }
+
+    /// Every layer takes the last of `skips` beside what came from below.
+    pub(super) fn forward(
+        &self,
+        mut x: Tensor,
+        time: &Tensor,
+        context: &Tensor,
+        skips: &mut Vec<Tensor>,
+    ) -> Result<Tensor> {
+        for layer in &self.layers {
+            let Some(skip) = skips.pop() else { candle_core::bail!("more layers on the way up than down") };
+            x = layer.forward(&Tensor::cat(&[&x, &skip], 1)?, time, context)?;
+        }
+        match (&self.upsample, skips.last()) {
+            // The size of the map that comes next, which is not twice this one's where a side was odd.
+            (Some(upsample), Some(next)) => {
+                let (_, _, height, width) = next.dims4()?;
+                upsample.forward_to(&x, (height, width))
+            }
+            (Some(upsample), None) => upsample.forward(&x),
+            (None, _) => Ok(x),
+        }
+    }
+}
