@@ -24,7 +24,10 @@ pub enum Command {
     /// exits with 0. A second one ends it at once.
     Serve(Box<ServeArgs>),
     /// Draw one picture into a file.
-    #[command(after_help = "Example:\n  diffusion-server generate \"a red apple\" -o apple.png --seed 7")]
+    #[command(
+        allow_negative_numbers = true,
+        after_help = "Example:\n  diffusion-server generate \"a red apple\" -o apple.png --seed 7"
+    )]
     Generate(Box<GenerateArgs>),
 }
 
@@ -308,7 +311,9 @@ mod tests {
         command.build();
         command.clone().debug_assert();
         for subcommand in command.get_subcommands().filter(|c| c.get_name() != "help") {
-            for arg in subcommand.get_arguments().filter(|a| !["help", "version"].contains(&a.get_id().as_str())) {
+            for arg in
+                subcommand.get_arguments().filter(|a| !["help", "version"].contains(&a.get_id().as_str()))
+            {
                 assert!(arg.get_help().is_some(), "{arg}");
                 let Some(long) = arg.get_long() else { continue };
                 let want = format!("DIFFUSION_{}", long.to_uppercase().replace('-', "_"));

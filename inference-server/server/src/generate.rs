@@ -157,7 +157,9 @@ impl Output {
     /// Chosen and checked before the work begins.
     fn choose(args: &GenerateArgs) -> Result<Self, GenerateError> {
         let path = match &args.output {
-            Some(path) if path.as_os_str() == "-" => return Ok(Self { path: None, format: ImageFormat::Png }),
+            Some(path) if path.as_os_str() == "-" => {
+                return Ok(Self { path: None, format: ImageFormat::Png });
+            }
             Some(path) => path.clone(),
             None => format!("{}.png", slug(&args.prompt)).into(),
         };
@@ -198,7 +200,11 @@ impl Output {
 fn write(path: &Path, file: &[u8], force: bool) -> io::Result<()> {
     let mut options = OpenOptions::new();
     options.write(true);
-    if force { options.create(true).truncate(true) } else { options.create_new(true) };
+    if force {
+        options.create(true).truncate(true)
+    } else {
+        options.create_new(true)
+    };
     options.open(path)?.write_all(file)
 }
 
@@ -231,7 +237,8 @@ mod tests {
 
     #[test]
     fn errors_name_the_flag() {
-        let problems = [FieldProblem::new("guidance_scale", "is odd"), FieldProblem::new("prompt", "is long")];
+        let problems =
+            [FieldProblem::new("guidance_scale", "is odd"), FieldProblem::new("prompt", "is long")];
         assert_eq!(flags(&problems), "--guidance-scale: is odd\n       the prompt: is long");
     }
 

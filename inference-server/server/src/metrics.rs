@@ -93,7 +93,11 @@ impl Metrics {
             "Time that the accepted work will take, as measured on this machine",
             metrics.queue_seconds.clone(),
         );
-        registry.register("step_seconds", "Time of one UNet evaluation of a batch", metrics.step_seconds.clone());
+        registry.register(
+            "step_seconds",
+            "Time of one UNet evaluation of a batch",
+            metrics.step_seconds.clone(),
+        );
         registry.register("batch_size", "Requests advanced together by one step", metrics.batch.clone());
         registry.register(
             "picture_seconds",

@@ -91,8 +91,8 @@ async fn serve(args: &ServeArgs, source: Source) -> Result<(), ServeError> {
     let metrics = Arc::new(Metrics::new(&source.name()));
     let load_options = LoadOptions { precision: args.model.precision };
     let load = move || PipelineModel::load(&source, &load_options);
-    let (engine, thread) =
-        Engine::start(load, engine_options(args), Arc::clone(&metrics)).map_err(system("starting the engine"))?;
+    let (engine, thread) = Engine::start(load, engine_options(args), Arc::clone(&metrics))
+        .map_err(system("starting the engine"))?;
     let (ended, mut engine_ended) = tokio::sync::oneshot::channel();
     std::thread::spawn(move || {
         let end = thread.join().unwrap_or_else(|_| Err(EngineError::Thread("it panicked".into())));
@@ -115,7 +115,8 @@ async fn serve(args: &ServeArgs, source: Source) -> Result<(), ServeError> {
     });
     if let Some(path) = &args.listen.port_file {
         let what = format!("--port-file {}", path.display());
-        write_port_file(path, address, admin_address).map_err(|source| ServeError::System { what, source })?;
+        write_port_file(path, address, admin_address)
+            .map_err(|source| ServeError::System { what, source })?;
     }
     tracing::info!(%address, %admin_address, "listening");
 

@@ -223,7 +223,10 @@ mod tests {
         let ledger = ledger(1, 0);
         ledger.measured(|rates| rates.stepped(1.0, Duration::from_secs(1000)));
         let permit = ledger.admit(&model().defaults("a")).ok().unwrap().0;
-        assert!(matches!(ledger.admit(&model().defaults("b")), Err(Refused::Full { inside: 1, limit: 1, .. })));
+        assert!(matches!(
+            ledger.admit(&model().defaults("b")),
+            Err(Refused::Full { inside: 1, limit: 1, .. })
+        ));
         permit.release();
         assert!(ledger.admit(&model().defaults("b")).is_ok());
     }

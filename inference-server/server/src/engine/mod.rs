@@ -195,8 +195,7 @@ impl Engine {
         self.shared.status.check(|| ahead)?;
         let (progress, watch_progress) = watch::channel(Progress::default());
         let (reply, receive_reply) = oneshot::channel();
-        let ticket =
-            Ticket { progress: watch_progress, reply: receive_reply, permit: permit.clone(), ahead };
+        let ticket = Ticket { progress: watch_progress, reply: receive_reply, permit: permit.clone(), ahead };
         let order = Order { request, accepted: Instant::now(), permit, progress, reply };
         // If the thread is gone, the order and with it the reply's sender are dropped: the ticket gets `Stopped`.
         let _ = self.orders.send(order);

@@ -1,6 +1,8 @@
 //! What the engine needs from a model.
 
-use diffusion_pipeline::{Error, Job, LoadError, LoadOptions, ModelInfo, Picture, Pipeline, Request, Source, Timings};
+use diffusion_pipeline::{
+    Error, Job, LoadError, LoadOptions, ModelInfo, Picture, Pipeline, Request, Source, Timings,
+};
 
 /// A model that draws in steps. There is one, [`PipelineModel`]; the engine's tests have others that fail on purpose.
 pub trait Model: 'static {

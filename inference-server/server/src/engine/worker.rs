@@ -27,7 +27,8 @@ pub(super) fn run<M: Model>(
     };
     let info = shared.info.get_or_init(|| model.info().clone()).clone();
     tracing::info!(model = info.name, parameters = info.parameters, seconds = seconds(began), "model loaded");
-    let mut worker = Worker { model, shared, max_batch: options.max_batch.max(1), lanes: Lanes::new(), panicked: false };
+    let mut worker =
+        Worker { model, shared, max_batch: options.max_batch.max(1), lanes: Lanes::new(), panicked: false };
     let request = Request { steps: WARM_UP_STEPS, ..info.defaults("warm-up") };
     worker.warm_up(&request, Phase::WarmingUp)?;
     tracing::info!(seconds = seconds(began), "ready");
@@ -184,7 +185,9 @@ impl<M: Model> Turn<'_, M> {
 
     fn hand_out(&self, order: Order, job: &M::Job, queued: Duration, picture: Picture) {
         let timings = M::timings(job);
-        self.shared.ledger.measured(|rates| rates.coded(pixels(&order.request), timings.text + timings.decode));
+        self.shared
+            .ledger
+            .measured(|rates| rates.coded(pixels(&order.request), timings.text + timings.decode));
         self.shared.metrics.drawn(order.accepted.elapsed());
         let drawn = Drawn { picture, queued, timings, warnings: M::warnings(job) };
         order.answer(Ok(drawn));
@@ -242,7 +245,8 @@ fn guarded<T>(call: impl FnOnce() -> T) -> Result<T, String> {
     // What a panic leaves half done is a job, and that is thrown away.
     catch_unwind(AssertUnwindSafe(call)).map_err(|panic| {
         let text = panic.downcast_ref::<&str>().map(ToString::to_string);
-        text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "a panic without words".into())
+        text.or_else(|| panic.downcast_ref::<String>().cloned())
+            .unwrap_or_else(|| "a panic without words".into())
     })
 }
 

@@ -72,7 +72,8 @@ pub(crate) async fn read(
             if length > SMALL && length > received.bytes.capacity() {
                 // Doubling, as the vector would, so that its growth is what is counted.
                 let capacity = length.next_power_of_two().min(limit);
-                let more = budget.take(capacity - received.bytes.capacity()).ok_or_else(Problem::no_memory)?;
+                let more =
+                    budget.take(capacity - received.bytes.capacity()).ok_or_else(Problem::no_memory)?;
                 match &mut received._share {
                     Some(share) => share.merge(more),
                     none => *none = Some(more),
@@ -120,7 +121,10 @@ impl HttpBody for Pieces {
     type Data = Bytes;
     type Error = Infallible;
 
-    fn poll_frame(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
         let this = self.get_mut();
         if this.rest.is_empty() {
             return Poll::Ready(None);

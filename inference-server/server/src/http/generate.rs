@@ -6,7 +6,9 @@ use std::time::{Duration, Instant};
 use diffusion_pipeline::{ImageFormat, InitImage};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
-use hyper::header::{CACHE_CONTROL, CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, VARY};
+use hyper::header::{
+    CACHE_CONTROL, CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, VARY,
+};
 use hyper::http::request::Parts;
 use hyper::{Response, StatusCode};
 
@@ -49,11 +51,8 @@ pub(super) async fn handle(
         Err(problem) => return routes::problem(log, &problem),
     };
     let seed = accepted.seed;
-    let mut response = if events {
-        progress::respond(app, accepted, log)
-    } else {
-        picture(app, accepted, log).await
-    };
+    let mut response =
+        if events { progress::respond(app, accepted, log) } else { picture(app, accepted, log).await };
     let headers = response.headers_mut();
     headers.insert(SEED, HeaderValue::from(seed));
     headers.insert(VARY, HeaderValue::from_static("accept"));
@@ -168,12 +167,14 @@ pub(super) fn timings(drawn: &Drawn, encode: Duration) -> [(&'static str, f64); 
 }
 
 fn server_timing(drawn: &Drawn, encode: Duration) -> String {
-    let entries: Vec<_> = timings(drawn, encode).iter().map(|(name, ms)| format!("{name};dur={ms}")).collect();
+    let entries: Vec<_> =
+        timings(drawn, encode).iter().map(|(name, ms)| format!("{name};dur={ms}")).collect();
     entries.join(", ")
 }
 
 /// A header carries ASCII; what a prompt brought along is replaced.
 fn ascii(text: &str) -> HeaderValue {
-    let text: String = text.chars().take(500).map(|c| if (' '..='~').contains(&c) { c } else { '?' }).collect();
+    let text: String =
+        text.chars().take(500).map(|c| if (' '..='~').contains(&c) { c } else { '?' }).collect();
     HeaderValue::from_str(&text).unwrap_or(HeaderValue::from_static("?"))
 }

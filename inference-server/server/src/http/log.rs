@@ -87,7 +87,7 @@ impl Drop for RequestLog {
     fn drop(&mut self) {
         let client_gone = !self.complete;
         self.metrics.request(self.route, self.status, client_gone);
-        let ms = |time: Duration| time.as_secs_f64() * 1000.0;
+        let ms = |time: Duration| (time.as_secs_f64() * 1e4).round() / 10.0;
         let (queued, timings, encode) = match self.timings {
             Some((queued, timings, encode)) => (Some(ms(queued)), Some(timings), Some(ms(encode))),
             None => (None, None, None),

@@ -62,7 +62,8 @@ impl Problem {
     }
 
     pub(crate) fn not_acceptable() -> Self {
-        let detail = "The Accept header allows none of image/png, image/jpeg, image/webp and text/event-stream.";
+        let detail = "The Accept header allows none of image/png, image/jpeg, image/webp and text/event-stream \
+                      (curl --json sends Accept: application/json; add -H 'accept: image/png').";
         Self::new(StatusCode::NOT_ACCEPTABLE, "not-acceptable", "No acceptable form of the picture", detail)
     }
 

@@ -156,7 +156,8 @@ mod tests {
 
     #[test]
     fn every_field_is_read() {
-        let body = br#"{"prompt": "a \u00e9 cat", "negative_prompt": "", "seed": 18446744073709551615, "steps": 20,
+        let body =
+            br#"{"prompt": "a \u00e9 cat", "negative_prompt": "", "seed": 18446744073709551615, "steps": 20,
             "guidance_scale": 7, "guidance_rescale": 0.7, "width": 512, "height": 256.0, "scheduler": "ddim",
             "karras": true, "eta": 1e-1, "image": "data:image/png;base64,AA EC\nAw==", "strength": 0.5,
             "metadata": false}"#;
@@ -215,7 +216,10 @@ mod tests {
             (br#"{"guidance_scale": 1e999}"#, "guidance_scale: 1e999 is too large"),
             (br#"{"seed": -1}"#, "leave it out for a random seed"),
             (br#"{"image": "%"}"#, "image: expected a PNG, JPEG or WebP file in base64"),
-            (br#"{"karras": "yes", "steps": "20"}"#, "karras: expected true or false, got the string \"yes\"; steps: "),
+            (
+                br#"{"karras": "yes", "steps": "20"}"#,
+                "karras: expected true or false, got the string \"yes\"; steps: ",
+            ),
         ];
         for (body, word) in table {
             let error = parse(body).unwrap_err().to_string();

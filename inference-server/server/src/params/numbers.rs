@@ -13,9 +13,11 @@ pub(super) fn whole(raw: &RawValue) -> Result<u64, String> {
         Some(x) if x < 0.0 => {
             Err(format!("expected a whole number from 0 to {}, got {}", u64::MAX, short(text)))
         }
-        Some(x) if x.fract() == 0.0 && x <= EXACT => Ok(x as u64),
-        Some(x) if x.fract() != 0.0 => Err(format!("expected a whole number, got {}", short(text))),
-        Some(_) => Err(format!("{} is above the largest possible value, {}", short(text), u64::MAX)),
+        Some(x) if x > EXACT => {
+            Err(format!("{} is above the largest possible value, {}", short(text), u64::MAX))
+        }
+        Some(x) if x.fract() == 0.0 => Ok(x as u64),
+        Some(_) => Err(format!("expected a whole number, got {}", short(text))),
         None => Err(format!("expected a whole number, got {}", kind(text))),
     }
 }

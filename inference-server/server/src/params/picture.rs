@@ -76,7 +76,8 @@ mod tests {
 
     #[test]
     fn what_is_transparent_becomes_white() {
-        let rgba = image::RgbaImage::from_fn(2, 1, |x, _| image::Rgba([10, 20, 30, if x == 0 { 0 } else { 255 }]));
+        let rgba =
+            image::RgbaImage::from_fn(2, 1, |x, _| image::Rgba([10, 20, 30, if x == 0 { 0 } else { 255 }]));
         let mut out = Cursor::new(Vec::new());
         rgba.write_to(&mut out, ImageFormat::Png).unwrap();
         let picture = decode(&out.into_inner(), 2, 2, 1).unwrap();

@@ -54,7 +54,8 @@ pub fn resolve(
     let multiple = (model.size_multiple as u64).max(1);
     let sides = check.side("width", width, multiple, limits) & check.side("height", height, multiple, limits);
     if sides && width.saturating_mul(height) > limits.pixels {
-        let problem = format!("{width} x {height} pixels are more than the {} that are allowed", limits.pixels);
+        let problem =
+            format!("{width} x {height} pixels are more than the {} that are allowed", limits.pixels);
         check.add("width", problem);
     }
 
@@ -64,12 +65,18 @@ pub fn resolve(
     };
     let strength = fields.strength.unwrap_or(STRENGTH);
     if fields.strength.is_some() && fields.image.is_none() {
-        check.add("strength", "needs an image to start from: send \"image\" too, or leave strength out".into());
+        check.add(
+            "strength",
+            "needs an image to start from: send \"image\" too, or leave strength out".into(),
+        );
     } else if !(strength > 0.0 && strength <= 1.0) {
         check.add("strength", format!("must be above 0 and at most 1, got {strength}"));
     }
     if fields.image.is_some() && !model.image_to_image {
-        check.add("image", format!("the model {} has no VAE encoder, so it cannot start from one", model.name));
+        check.add(
+            "image",
+            format!("the model {} has no VAE encoder, so it cannot start from one", model.name),
+        );
     }
 
     if !check.problems.is_empty() {
@@ -139,7 +146,9 @@ impl Check {
             format!("must be a multiple of {multiple} pixels, got {value}; the nearest is {multiple}")
         } else {
             let above = below.saturating_add(multiple);
-            format!("must be a multiple of {multiple} pixels, got {value}; the nearest are {below} and {above}")
+            format!(
+                "must be a multiple of {multiple} pixels, got {value}; the nearest are {below} and {above}"
+            )
         };
         self.add(field, problem);
         false
@@ -153,7 +162,11 @@ impl Check {
                 Some(near) => format!("; did you mean {near:?}?"),
                 None => String::new(),
             };
-            let problem = format!("there is no scheduler {:?}; expected one of {}{hint}", short(name), names.join(", "));
+            let problem = format!(
+                "there is no scheduler {:?}; expected one of {}{hint}",
+                short(name),
+                names.join(", ")
+            );
             self.add("scheduler", problem);
         }
         found.copied()
@@ -224,11 +237,17 @@ pub(crate) mod tests {
             (&long, "prompt: has 10001 characters; at most 10000"),
             (r#"{"prompt": "", "steps": 0}"#, "steps: must be from 1 to 150, got 0"),
             (r#"{"prompt": "", "steps": 1000000000}"#, "steps: must be from 1 to 150, got 1000000000"),
-            (r#"{"prompt": "", "width": 100}"#, "width: must be a multiple of 8 pixels, got 100; the nearest are 96 and 104"),
+            (
+                r#"{"prompt": "", "width": 100}"#,
+                "width: must be a multiple of 8 pixels, got 100; the nearest are 96 and 104",
+            ),
             (r#"{"prompt": "", "width": 3}"#, "the nearest is 8"),
             (r#"{"prompt": "", "height": 0}"#, "height: must be a multiple of 8 pixels above 0"),
             (r#"{"prompt": "", "width": 18446744073709551615}"#, "width: must be at most 131072 pixels"),
-            (r#"{"prompt": "", "width": 2048, "height": 2048}"#, "2048 x 2048 pixels are more than the 1048576"),
+            (
+                r#"{"prompt": "", "width": 2048, "height": 2048}"#,
+                "2048 x 2048 pixels are more than the 1048576",
+            ),
             (r#"{"prompt": "", "guidance_scale": -1}"#, "guidance_scale: must be from 0 to 1000, got -1"),
             (r#"{"prompt": "", "guidance_rescale": 1.5}"#, "guidance_rescale: must be from 0 to 1"),
             (r#"{"prompt": "", "eta": 2}"#, "eta: must be from 0 to 1, got 2"),
@@ -236,7 +255,10 @@ pub(crate) mod tests {
             (r#"{"prompt": "", "scheduler": "eular"}"#, "did you mean \"euler\"?"),
             (r#"{"prompt": "", "strength": 0.5}"#, "strength: needs an image"),
             (r#"{"prompt": "", "image": "AAAA", "strength": 0}"#, "strength: must be above 0"),
-            (r#"{"steps": 0, "eta": 9}"#, "prompt: is required: say what to draw; steps: must be from 1 to 150, got 0; eta:"),
+            (
+                r#"{"steps": 0, "eta": 9}"#,
+                "prompt: is required: say what to draw; steps: must be from 1 to 150, got 0; eta:",
+            ),
         ] {
             let error = check(json).unwrap_err();
             assert!(error.contains(word), "{json}: {error}");
@@ -271,11 +293,15 @@ pub(crate) mod tests {
         match parse(body) {
             Err(e) => assert!(!e.to_string().is_empty()),
             Ok(fields) => match resolve(fields, &model(), &Limits::default(), &Defaults::default(), 1) {
-                Err(problems) => assert!(!problems.is_empty() && problems.iter().all(|p| !p.problem.is_empty())),
+                Err(problems) => {
+                    assert!(!problems.is_empty() && problems.iter().all(|p| !p.problem.is_empty()))
+                }
                 Ok(Drawing { request: r, .. }) => {
                     assert!((1..=150).contains(&r.steps) && r.width * r.height <= 1 << 20);
                     assert!(r.width > 0 && r.height > 0 && r.width % 8 == 0 && r.height % 8 == 0);
-                    assert!(r.guidance_scale.is_finite() && r.eta.is_finite() && r.guidance_rescale.is_finite());
+                    assert!(
+                        r.guidance_scale.is_finite() && r.eta.is_finite() && r.guidance_rescale.is_finite()
+                    );
                 }
             },
         }
