@@ -138,6 +138,9 @@ def make(name, spec):
     dtype = spec.get("dtype", torch.float16)
     pipe.to(dtype).save_pretrained(folder, **({"max_shard_size": "20KB"} if name == "shards" else {}))
     if name == "shards":
+        # diffusers renames old tensors in single files only.
+        shutil.rmtree(folder / "vae")
+        pipe.vae.save_pretrained(folder / "vae")
         old_names(folder / "vae")
         (folder / "tokenizer/vocab.json").unlink()
         (folder / "tokenizer/merges.txt").unlink()
@@ -157,11 +160,6 @@ def old_names(folder):
                 key = key.replace(f"attentions.0.{new}.", f"attentions.0.{old}.")
             tensors[key] = value
         save_file(tensors, path, metadata={"format": "pt"})
-    for path in folder.glob("*.index.json"):
-        text = path.read_text()
-        for new, old in renamed.items():
-            text = text.replace(f"attentions.0.{new}.", f"attentions.0.{old}.")
-        path.write_text(text)
 
 
 def main():

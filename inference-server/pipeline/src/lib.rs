@@ -18,6 +18,8 @@
 mod blocks;
 pub mod checkpoint;
 mod error;
+#[cfg(test)]
+mod golden;
 mod guidance;
 mod image;
 mod info;

@@ -1,5 +1,8 @@
 //! CLIP's text model (Radford et al. 2021): token ids to embeddings.
 
+#[cfg(test)]
+mod tests;
+
 use candle_core::{DType, Device, Result, Tensor};
 
 use crate::LoadError;

@@ -1,0 +1,80 @@
+use candle_core::{DType, Device};
+
+use super::UNet;
+use crate::checkpoint::ConfigFile;
+use crate::golden;
+
+#[test]
+fn an_evaluation_is_diffusers_own_for_every_architecture() {
+    for name in golden::NAMES {
+        let checkpoint = golden::checkpoint(name);
+        let weights = checkpoint.weights("unet", DType::F32, &Device::Cpu).unwrap();
+        let unet = UNet::load(checkpoint.config("unet/config.json").unwrap(), &weights).unwrap();
+        let want = golden::tensors(name);
+        let (latents, context) = (&want["latents"], &want["context"]);
+        let got = unet.forward(latents, &[1.0, 1.0], context).unwrap();
+        golden::assert_close(&got, &want["unet_1"], name);
+        let got = unet.forward(latents, &[981.0, 333.5], context).unwrap();
+        golden::assert_close(&got, &want["unet_mixed"], name);
+
+        // A row alone is bit for bit the row in a batch.
+        let row = |x: &candle_core::Tensor, i| x.narrow(0, i, 1).unwrap();
+        let alone = unet.forward(&row(latents, 1), &[333.5], &row(context, 1)).unwrap();
+        let bits = |x: &candle_core::Tensor| x.flatten_all().unwrap().to_vec1::<f32>().unwrap();
+        assert_eq!(bits(&alone), bits(&row(&got, 1)), "{name}");
+    }
+}
+
+fn load(change: impl Fn(&mut serde_json::Map<String, serde_json::Value>)) -> Result<UNet, crate::LoadError> {
+    let checkpoint = golden::checkpoint("sd1");
+    let text = checkpoint.read("unet/config.json").unwrap().unwrap();
+    let mut json = serde_json::from_slice(&text).unwrap();
+    change(&mut json);
+    let config = ConfigFile::parse("unet/config.json", &serde_json::to_vec(&json).unwrap()).unwrap();
+    UNet::load(config, &checkpoint.weights("unet", DType::F32, &Device::Cpu).unwrap())
+}
+
+#[test]
+fn what_we_cannot_do_is_an_error_that_names_field_and_value() {
+    load(|_| ()).unwrap();
+    for (field, value) in [
+        ("_class_name", r#""UNet2DModel""#),
+        ("down_block_types", r#"["AttnDownBlock2D", "DownBlock2D", "DownBlock2D", "DownBlock2D"]"#),
+        ("up_block_types", r#"["UpBlock2D"]"#),
+        ("mid_block_type", r#""UNetMidBlock2D""#),
+        ("num_class_embeds", "7"),
+        ("class_embed_type", r#""timestep""#),
+        ("addition_embed_type", r#""text_time""#),
+        ("encoder_hid_dim", "1024"),
+        ("time_cond_proj_dim", "256"),
+        ("act_fn", r#""mish""#),
+        ("attention_head_dim", "3"),
+        ("attention_head_dim", "0"),
+        ("attention_head_dim", "[1, 2]"),
+        ("norm_num_groups", "5"),
+        ("block_out_channels", "[]"),
+        ("layers_per_block", "0"),
+        ("cross_attention_dim", "[1, 2, 3, 4]"),
+        ("conv_in_kernel", "2"),
+        ("resnet_time_scale_shift", r#""scale_shift""#),
+        ("dual_cross_attention", "true"),
+        ("in_channels", r#""four""#),
+        ("a_new_option", "true"),
+    ] {
+        let error = load(|json| {
+            json.insert(field.into(), serde_json::from_str(value).unwrap());
+        });
+        let error = error.err().map(|e| e.to_string()).unwrap_or_default();
+        assert!(error.starts_with("unet/config.json: ") && error.contains(field), "{field} = {value}: {error:?}");
+    }
+}
+
+#[test]
+fn a_config_that_does_not_fit_the_weights_names_the_tensor_and_both_shapes() {
+    let error = load(|json| {
+        json.insert("in_channels".into(), 9.into());
+    });
+    let error = error.err().map(|e| e.to_string()).unwrap_or_default();
+    let want = "tensor conv_in.weight has shape [8, 4, 3, 3], but the config asks for [8, 9, 3, 3]";
+    assert!(error.contains(want), "{error}");
+}

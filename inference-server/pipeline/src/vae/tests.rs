@@ -1,0 +1,55 @@
+use candle_core::{DType, Device, Tensor};
+
+use super::Vae;
+use crate::checkpoint::ConfigFile;
+use crate::golden;
+
+fn load(name: &str) -> Vae {
+    let checkpoint = golden::checkpoint(name);
+    let weights = checkpoint.weights("vae", DType::F32, &Device::Cpu).unwrap();
+    Vae::load(checkpoint.config("vae/config.json").unwrap(), &weights).unwrap()
+}
+
+#[test]
+fn both_directions_are_diffusers_own_for_every_architecture() {
+    for name in golden::NAMES {
+        let (vae, want) = (load(name), golden::tensors(name));
+        golden::assert_close(&vae.decode(&want["z"]).unwrap(), &want["decoded"], name);
+        let posterior = vae.encode(&want["pixels"]).unwrap();
+        golden::assert_close(&posterior.mean, &want["mean"], name);
+        golden::assert_close(&posterior.log_variance, &want["logvar"], name);
+    }
+}
+
+#[test]
+fn scaling_and_shift_undo_each_other() {
+    let vae = load("shift");
+    let z = Tensor::new(&[0f32, 1.0, -2.0], &Device::Cpu).unwrap();
+    let unscaled = vae.unscale(&z).unwrap();
+    assert_eq!(unscaled.to_vec1::<f32>().unwrap(), [0.25, 2.25, -3.75]);
+    assert_eq!(vae.scale(&unscaled).unwrap().to_vec1::<f32>().unwrap(), [0.0, 1.0, -2.0]);
+}
+
+#[test]
+fn what_we_cannot_do_is_an_error_that_names_field_and_value() {
+    for (field, value) in [
+        ("_class_name", r#""AutoencoderTiny""#),
+        ("down_block_types", r#"["AttnDownEncoderBlock2D"]"#),
+        ("up_block_types", r#"["UpDecoderBlock2D"]"#),
+        ("norm_num_groups", "3"),
+        ("latents_mean", "[0.0, 0.1]"),
+        ("scaling_factor", "0"),
+        ("latent_channels", "0"),
+        ("in_channels", "4"),
+        ("a_new_option", "1"),
+    ] {
+        let checkpoint = golden::checkpoint("sd1");
+        let text = checkpoint.read("vae/config.json").unwrap().unwrap();
+        let mut json: serde_json::Map<_, _> = serde_json::from_slice(&text).unwrap();
+        json.insert(field.into(), serde_json::from_str(value).unwrap());
+        let config = ConfigFile::parse("vae/config.json", &serde_json::to_vec(&json).unwrap()).unwrap();
+        let weights = checkpoint.weights("vae", DType::F32, &Device::Cpu).unwrap();
+        let error = Vae::load(config, &weights).err().map(|e| e.to_string()).unwrap_or_default();
+        assert!(error.starts_with("vae/config.json: ") && error.contains(field), "{field} = {value}: {error:?}");
+    }
+}
