@@ -24,7 +24,7 @@ impl ConfigFile {
     /// [`LoadError::Malformed`] when it is not a JSON object.
     pub fn parse(file: impl Into<String>, text: &[u8]) -> Result<Self, LoadError> {
         let file = file.into();
-        match serde_json::from_slice(text) {
+        match serde_json::from_slice(text).or_else(|e| quote_infinities(text).ok_or(e)) {
             Ok(Value::Object(fields)) => Ok(Self { file, fields, seen: RefCell::default() }),
             Ok(_) => Err(LoadError::Malformed { file, problem: "expected a JSON object".into() }),
             Err(e) => Err(LoadError::Malformed { file, problem: format!("not valid JSON: {e}") }),
@@ -117,5 +117,51 @@ impl ConfigFile {
             None => Ok(()),
             Some((name, _)) => Err(self.unsupported(name, "leaving it out (unknown option)")),
         }
+    }
+}
+
+/// Reads JSON in which Python wrote numbers that JSON does not have, as diffusers' DPM-Solver config
+/// (`"lambda_min_clipped": -Infinity`): they become the words `"-Infinity"`, `"Infinity"` and `"NaN"`.
+fn quote_infinities(text: &[u8]) -> Option<Value> {
+    let text = std::str::from_utf8(text).ok()?;
+    let mut quoted = String::with_capacity(text.len() + 16);
+    let (mut rest, mut in_string) = (text, false);
+    while let Some(c) = rest.chars().next() {
+        let word = ["-Infinity", "Infinity", "NaN"].into_iter().find(|w| !in_string && rest.starts_with(w));
+        let taken = match word {
+            Some(word) => {
+                quoted.extend(["\"", word, "\""]);
+                word.len()
+            }
+            // An escaped character in a string ends nothing.
+            None if in_string && c == '\\' => {
+                let pair: String = rest.chars().take(2).collect();
+                quoted.push_str(&pair);
+                pair.len()
+            }
+            None => {
+                in_string ^= c == '"';
+                quoted.push(c);
+                c.len_utf8()
+            }
+        };
+        rest = &rest[taken..];
+    }
+    serde_json::from_str(&quoted).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pythons_infinities_become_words() {
+        let text = br#"{"a": -Infinity, "b": [NaN, Infinity], "c": "-Infinity \" NaN", "d": 1}"#;
+        let config = ConfigFile::parse("x.json", text).unwrap();
+        assert_eq!(config.get::<String>("a").unwrap().unwrap(), "-Infinity");
+        assert_eq!(config.get::<Vec<String>>("b").unwrap().unwrap(), ["NaN", "Infinity"]);
+        assert_eq!(config.get::<String>("c").unwrap().unwrap(), "-Infinity \" NaN");
+        assert_eq!(config.get::<usize>("d").unwrap(), Some(1));
+        assert!(ConfigFile::parse("x.json", br#"{"a": Infinite"#).is_err());
     }
 }

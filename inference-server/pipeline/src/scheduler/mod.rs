@@ -1,6 +1,33 @@
 //! Schedulers: the numerical method that walks from noise to a picture.
+//!
+//! [`SchedulerConfig`] is a checkpoint's `scheduler_config.json`; its `build` makes one request's [`Scheduler`].
+//! Scalars are f64, tensors f32, and the walks are those of diffusers: `tests.rs` compares them with goldens.
+
+mod betas;
+mod build;
+mod combine;
+mod config;
+mod ddim;
+mod dpm_solver_multistep;
+mod euler;
+mod euler_ancestral;
+mod heun;
+mod lcm;
+mod lms;
+mod pndm;
+mod prediction;
+mod sigma_walk;
+mod sigmas;
+mod solver_walk;
+#[cfg(test)]
+mod tests;
+mod timesteps;
+mod unipc_multistep;
+mod walk;
 
 use candle_core::{Result, Tensor};
+
+pub(crate) use config::SchedulerConfig;
 
 use crate::noise::TorchGenerator;
 
@@ -17,7 +44,8 @@ pub(crate) trait Scheduler: Send {
     /// Deviation of the initial latents.
     fn init_noise_sigma(&self) -> f64;
 
-    /// Leaves out the evaluations before `index` (image to image); called before anything else.
+    /// Leaves out the evaluations before `index` (image to image: the steps to skip times [`Self::order`]); called
+    /// before anything else. [`Self::timesteps`] are those that are left.
     fn start_at(&mut self, index: usize);
 
     /// Clean latents at the noise level of the next evaluation.
@@ -26,8 +54,14 @@ pub(crate) trait Scheduler: Send {
     /// Latents as the UNet wants them in the next evaluation.
     fn scale_model_input(&self, latents: &Tensor) -> Result<Tensor>;
 
-    /// The latents after the next evaluation, from the model's output for it. Fresh noise, if any, comes from `noise`.
+    /// The latents after the next evaluation, from the model's output for it and the latents before it (not scaled).
+    /// Fresh noise, if any, comes from `noise`. An error when no evaluation is left.
     fn step(&mut self, output: &Tensor, latents: &Tensor, noise: &mut TorchGenerator) -> Result<Tensor>;
+}
+
+/// Noise of the latents' shape, where they are.
+fn fresh_noise(noise: &mut TorchGenerator, latents: &Tensor) -> Result<Tensor> {
+    noise.randn(latents.dims())?.to_device(latents.device())?.to_dtype(latents.dtype())
 }
 
 /// A scheduler by the name that requests use.
@@ -79,6 +113,29 @@ impl SchedulerKind {
             Self::DpmSolverMultistep => "dpm_solver_multistep",
             Self::UniPcMultistep => "unipc_multistep",
             Self::Lcm => "lcm",
+        }
+    }
+
+    /// diffusers' name.
+    fn class(self) -> &'static str {
+        match self {
+            Self::Pndm => "PNDMScheduler",
+            Self::Ddim => "DDIMScheduler",
+            Self::Lms => "LMSDiscreteScheduler",
+            Self::Euler => "EulerDiscreteScheduler",
+            Self::EulerAncestral => "EulerAncestralDiscreteScheduler",
+            Self::Heun => "HeunDiscreteScheduler",
+            Self::DpmSolverMultistep => "DPMSolverMultistepScheduler",
+            Self::UniPcMultistep => "UniPCMultistepScheduler",
+            Self::Lcm => "LCMScheduler",
+        }
+    }
+
+    /// Whether Karras noise levels can take the place of its own.
+    pub fn takes_karras(self) -> bool {
+        match self {
+            Self::Lms | Self::Euler | Self::Heun | Self::DpmSolverMultistep | Self::UniPcMultistep => true,
+            Self::Pndm | Self::Ddim | Self::EulerAncestral | Self::Lcm => false,
         }
     }
 }
