@@ -36,7 +36,7 @@ impl Pipeline {
         let Placement { device, weights: dtype } = Placement::choose(options)?;
         let checkpoint = Checkpoint::open(source)?;
         let index = ModelIndex::read(&checkpoint)?;
-        let scheduler = SchedulerConfig::read(checkpoint.config("scheduler/scheduler_config.json")?)?;
+        let scheduler = SchedulerConfig::read(checkpoint.config("scheduler/scheduler_config.json")?)?.for_stable_diffusion();
 
         let text_weights = checkpoint.weights("text_encoder", dtype, &device)?;
         let text_encoder = TextEncoder::load(checkpoint.config("text_encoder/config.json")?, &text_weights)?;

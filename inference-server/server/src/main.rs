@@ -1,6 +1,27 @@
-//! hyper in front, the pipeline behind.
+//! The program.
 
-fn main() {
-    eprintln!("error: the server is not built yet");
-    std::process::exit(1);
+mod allocator;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use diffusion_server::cli::{Cli, Command};
+use diffusion_server::{generate, serve};
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> ExitCode {
+    allocator::keep_pages();
+    let result = match Cli::parse().command {
+        Command::Serve(args) => serve::run(&args).map_err(|e| e.to_string()),
+        Command::Generate(args) => generate::run(&args).map_err(|e| e.to_string()),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::FAILURE
+        }
+    }
 }

@@ -45,7 +45,7 @@ def seed_everything(seed):
     torch.manual_seed(seed)
     random.seed(seed)
     torch.set_flush_denormal(True)
-    torch.set_num_threads(2)
+    torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", 2)))
 
 
 def save_atomically(value, path):

@@ -7,7 +7,6 @@ mod source;
 mod weights;
 
 pub use config_file::ConfigFile;
-#[allow(unused_imports, reason = "for the pipeline")]
 pub(crate) use index::ModelIndex;
 pub use source::{Checkpoint, Source};
 pub use weights::Weights;

@@ -11,7 +11,6 @@ use ::image::codecs::webp::WebPEncoder;
 use ::image::{ExtendedColorType, ImageEncoder, RgbImage};
 
 use crate::Error;
-#[allow(unused_imports, reason = "for the pipeline")]
 pub(crate) use pixels::{from_tensor, resize, to_tensor};
 
 /// JPEG quality: high enough that nobody sees the loss, a tenth of the PNG's size.

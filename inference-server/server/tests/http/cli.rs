@@ -1,0 +1,92 @@
+//! The command line.
+
+use std::process::Output;
+
+use crate::harness::{model, program, tiny_model};
+
+fn run(folder: &std::path::Path, args: &[&str]) -> Output {
+    program().current_dir(folder).args(args).output().unwrap()
+}
+
+fn stderr(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+#[test]
+fn generate_draws_into_a_file_and_does_not_write_over_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let model = model();
+    for name in ["apple.png", "apple.jpg", "apple.webp"] {
+        let args = ["generate", "a red apple", "-o", name, "--steps", "2", "--seed", "7", "--model", &model];
+        let output = run(folder.path(), &args);
+        assert!(output.status.success(), "{}", stderr(&output));
+        let file = std::fs::read(folder.path().join(name)).unwrap();
+        assert!(image::load_from_memory(&file).is_ok());
+        let again = run(folder.path(), &args);
+        assert!(!again.status.success() && stderr(&again).contains("--force"), "{}", stderr(&again));
+        let forced = run(folder.path(), &[&args[..], &["--force", "--quiet"]].concat());
+        assert!(forced.status.success() && forced.stderr.is_empty(), "{}", stderr(&forced));
+        assert_eq!(std::fs::read(folder.path().join(name)).unwrap(), file);
+    }
+    let output = run(folder.path(), &["generate", "A red apple!", "--steps", "1", "--model", &model]);
+    assert!(
+        output.status.success() && folder.path().join("a-red-apple.png").is_file(),
+        "{}",
+        stderr(&output)
+    );
+    let output = run(folder.path(), &["generate", "a", "-o", "-", "-q", "--steps", "1", "--model", &model]);
+    assert!(image::load_from_memory(&output.stdout).is_ok(), "{}", stderr(&output));
+}
+
+#[test]
+fn errors_name_the_flag() {
+    let folder = tempfile::tempdir().unwrap();
+    let model = tiny_model();
+    for (args, words) in [
+        (&["--steps", "0"][..], "--steps: must be from 1 to 1000"),
+        (&["--width", "63"], "--width: must be a multiple of"),
+        (&["--scheduler", "eular"], "did you mean \"euler\"?"),
+        (&["--strength", "0.5"], "--strength: needs an image"),
+        (&["--image", "nowhere.png"], "nowhere.png"),
+        (&["--guidance-scale", "nan"], "--guidance-scale: must be from 0"),
+        (&["--seed", "-1"], "--seed"),
+        (&["-o", "a.gif"], "--output: a.gif must end in .png"),
+        (&["-o", "no/where.png"], "--output: there is no folder no"),
+        (&["--model", "./nowhere"], "no such folder"),
+        (&["--model", "hf://a/b"], "hf:// is not a source"),
+        (&["--precision", "f8"], "--precision"),
+        (&["--step", "3"], "--steps"),
+    ] {
+        let mut all = vec!["generate", "a", "--force"];
+        if !args.contains(&"--model") {
+            all.extend(["--model", &model]);
+        }
+        all.extend(args);
+        let output = run(folder.path(), &all);
+        assert!(!output.status.success() && stderr(&output).contains(words), "{args:?}: {}", stderr(&output));
+    }
+    let serve = run(
+        folder.path(),
+        &["serve", "--model", "./nowhere", "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"],
+    );
+    assert!(!serve.status.success() && stderr(&serve).contains("no such folder"), "{}", stderr(&serve));
+}
+
+#[test]
+fn variables_are_flags() {
+    let folder = tempfile::tempdir().unwrap();
+    let output = program()
+        .current_dir(folder.path())
+        .args(["generate", "a"])
+        .env("DIFFUSION_MODEL", tiny_model())
+        .env("DIFFUSION_OUTPUT", "b.png")
+        .env("DIFFUSION_STEPS", "1")
+        .output()
+        .unwrap();
+    assert!(output.status.success() && folder.path().join("b.png").is_file(), "{}", stderr(&output));
+    let output = program().args(["serve", "--help"]).output().unwrap();
+    let help = String::from_utf8_lossy(&output.stdout).into_owned();
+    for word in ["DIFFUSION_MAX_QUEUE_SECONDS", "0.0.0.0:8080", "bundled://emoji", "SIGTERM"] {
+        assert!(help.contains(word), "{word} in\n{help}");
+    }
+}
