@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
 
-.PHONY: help deps test lint fmt
+.PHONY: help deps test lint fmt golden
 
 help: ## This list.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -21,3 +21,6 @@ lint: deps ## Formatting and clippy, warnings are errors.
 
 fmt: ## Format the code.
 	@cargo fmt --all
+
+golden: ## Make the golden values again (diffusers and torch, a 6 GB install) and say what changed.
+	@OMP_NUM_THREADS=1 "$$(scripts/oracle)" inference-server/golden/run.py
