@@ -65,6 +65,19 @@ def sides(pipe, factor):
     return [n * factor for n in (side if isinstance(side, (list, tuple)) else (side, side))]
 
 
+def honour_shift(vae):
+    """diffusers' Stable Diffusion pipelines pass over `shift_factor`, which its newer ones add when decoding; so do we."""
+    decode, encode, shift = vae.decode, vae.encode, vae.config.shift_factor
+
+    def shifted_encode(pixels, **options):
+        made = encode(pixels, **options)
+        made.latent_dist.mean = made.latent_dist.mean - shift
+        return made
+
+    vae.decode = lambda z, **options: decode(z + shift, **options)
+    vae.encode = shifted_encode
+
+
 def golden(name):
     pipe = StableDiffusionPipeline.from_pretrained(CHECKPOINTS / name, torch_dtype=torch.float32)
     pipe.set_progress_bar_config(disable=True)
@@ -84,6 +97,8 @@ def golden(name):
         z=z, decoded=pipe.vae.decode(z).sample, pixels=pixels, mean=posterior.mean.contiguous(),
         logvar=posterior.logvar.contiguous())
     save_file(tensors, FOLDER / f"{name}.safetensors")
+    if pipe.vae.config.shift_factor:
+        honour_shift(pipe.vae)
     pictures = []
     for index, spec in enumerate(PICTURES):
         try:

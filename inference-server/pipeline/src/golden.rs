@@ -29,7 +29,8 @@ pub(crate) fn tensors(name: &str) -> HashMap<String, Tensor> {
 
 pub(crate) fn assert_close(got: &Tensor, want: &Tensor, what: &str) {
     assert_eq!(got.dims(), want.dims(), "{what}");
-    let largest = |x: &Tensor| x.abs().unwrap().flatten_all().unwrap().max(0).unwrap().to_scalar::<f32>().unwrap();
+    let largest =
+        |x: &Tensor| x.abs().unwrap().flatten_all().unwrap().max(0).unwrap().to_scalar::<f32>().unwrap();
     let error = largest(&(got - want).unwrap()) / largest(want);
     assert!(error < TOLERANCE, "{what}: relative error {error:e}");
 }

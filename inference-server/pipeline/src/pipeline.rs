@@ -13,7 +13,9 @@ use crate::text_encoder::TextEncoder;
 use crate::tokenizer::Tokenizer;
 use crate::unet::UNet;
 use crate::vae::Vae;
-use crate::{Error, FieldError, Job, LoadError, LoadOptions, ModelInfo, Picture, Request, SchedulerKind, Source};
+use crate::{
+    Error, FieldError, Job, LoadError, LoadOptions, ModelInfo, Picture, Request, SchedulerKind, Source,
+};
 use crate::{image, request};
 
 /// A loaded model. `Send`, used by one thread at a time.
@@ -164,7 +166,8 @@ impl Pipeline {
     /// [`Error::MixedShapes`]; no job has moved then.
     pub fn step<J: AsMut<Job>>(&self, jobs: &mut [J]) -> Result<(), Error> {
         let begin = Instant::now();
-        let mut jobs: Vec<&mut Job> = jobs.iter_mut().map(AsMut::as_mut).filter(|job| !job.is_done()).collect();
+        let mut jobs: Vec<&mut Job> =
+            jobs.iter_mut().map(AsMut::as_mut).filter(|job| !job.is_done()).collect();
         let Some(first) = jobs.first().map(|job| job.latents.dims().to_vec()) else { return Ok(()) };
         if let Some(other) = jobs.iter().find(|job| job.latents.dims() != first) {
             return Err(Error::MixedShapes { first, other: other.latents.dims().to_vec() });
@@ -179,7 +182,8 @@ impl Pipeline {
             }
             contexts.push(job.context.clone());
         }
-        let output = self.unet.forward(&Tensor::cat(&latents, 0)?, &timesteps, &Tensor::cat(&contexts, 0)?)?;
+        let output =
+            self.unet.forward(&Tensor::cat(&latents, 0)?, &timesteps, &Tensor::cat(&contexts, 0)?)?;
         let mut row = 0;
         for job in &mut jobs {
             let rows = job.guidance.rows();
@@ -242,7 +246,10 @@ fn check_parts(
     };
     if unet.context_width() != text_encoder.width() {
         let (unet, text) = (unet.context_width(), text_encoder.width());
-        return wrong("cross_attention_dim", format!("is {unet}, but the text encoder's hidden_size is {text}"));
+        return wrong(
+            "cross_attention_dim",
+            format!("is {unet}, but the text encoder's hidden_size is {text}"),
+        );
     }
     if unet.channels() != vae.channels() || unet.outputs() != vae.channels() {
         let (inputs, outputs, latents) = (unet.channels(), unet.outputs(), vae.channels());

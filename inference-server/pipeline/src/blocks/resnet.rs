@@ -33,7 +33,8 @@ pub(crate) struct ResnetBlock {
 impl ResnetBlock {
     pub(crate) fn load(weights: &Weights, shape: ResnetShape) -> std::result::Result<Self, LoadError> {
         let ResnetShape { inputs, outputs, groups, eps, activation, time } = shape;
-        let time = time.map(|width| Linear::load(&weights.pp("time_emb_proj"), width, outputs)).transpose()?;
+        let time =
+            time.map(|width| Linear::load(&weights.pp("time_emb_proj"), width, outputs)).transpose()?;
         let shortcut = match inputs == outputs {
             true => None,
             false => Some(Conv2d::load(&weights.pp("conv_shortcut"), inputs, outputs, 1)?),

@@ -21,7 +21,8 @@ impl MersenneTwister {
 
     fn refill(&mut self) {
         for i in 0..N {
-            let [a, b, c] = [i, (i + 1) % N, (i + M) % N].map(|k| self.state.get(k).copied().unwrap_or_default());
+            let [a, b, c] =
+                [i, (i + 1) % N, (i + M) % N].map(|k| self.state.get(k).copied().unwrap_or_default());
             let mixed = (a & 0x8000_0000) | (b & 0x7fff_ffff);
             let twisted = c ^ (mixed >> 1) ^ if mixed & 1 == 1 { 0x9908_b0df } else { 0 };
             if let Some(word) = self.state.get_mut(i) {

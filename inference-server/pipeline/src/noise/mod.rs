@@ -26,11 +26,8 @@ impl TorchGenerator {
     /// `torch.randn(shape, generator=self)`: f32 on the CPU.
     pub(crate) fn randn(&mut self, shape: &[usize]) -> Result<Tensor> {
         let size = shape.iter().product();
-        let values = if size < BLOCK {
-            (0..size).map(|_| self.single() as f32).collect()
-        } else {
-            self.blocks(size)
-        };
+        let values =
+            if size < BLOCK { (0..size).map(|_| self.single() as f32).collect() } else { self.blocks(size) };
         Tensor::from_vec(values, shape, &Device::Cpu)
     }
 
@@ -92,12 +89,14 @@ mod tests {
 
     #[test]
     fn every_bit_is_torchs() {
-        let goldens: Vec<Golden> = serde_json::from_str(include_str!("../../tests/golden/noise.json")).unwrap();
+        let goldens: Vec<Golden> =
+            serde_json::from_str(include_str!("../../tests/golden/noise.json")).unwrap();
         assert!(goldens.len() >= 12);
         for golden in goldens {
             let mut generator = TorchGenerator::new(golden.seed);
             for draw in golden.draws {
-                let values = generator.randn(&draw.shape).unwrap().flatten_all().unwrap().to_vec1::<f32>().unwrap();
+                let values =
+                    generator.randn(&draw.shape).unwrap().flatten_all().unwrap().to_vec1::<f32>().unwrap();
                 let bits: Vec<u32> = values.into_iter().map(f32::to_bits).collect();
                 let (seed, shape) = (golden.seed, &draw.shape);
                 assert_eq!(bits[..draw.first.len()], draw.first, "seed {seed}, {shape:?}");

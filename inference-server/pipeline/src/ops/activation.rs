@@ -18,7 +18,11 @@ pub(crate) enum Activation {
 
 impl Activation {
     /// Reads the name in `field`.
-    pub(crate) fn read(config: &ConfigFile, field: &str, default: &str) -> std::result::Result<Self, LoadError> {
+    pub(crate) fn read(
+        config: &ConfigFile,
+        field: &str,
+        default: &str,
+    ) -> std::result::Result<Self, LoadError> {
         match config.or(field, default.to_owned())?.as_str() {
             "silu" | "swish" => Ok(Self::Silu),
             "gelu" => Ok(Self::Gelu),

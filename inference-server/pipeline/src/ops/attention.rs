@@ -9,7 +9,13 @@ const TILE: usize = 256;
 ///
 /// `q` is `(batch, queries, heads x head width)`, `k` and `v` are `(batch, keys, heads x head width)`; `mask`, if any,
 /// is `(queries, keys)` and added to the scores. The result has the shape of `q`.
-pub(crate) fn attention(q: &Tensor, k: &Tensor, v: &Tensor, heads: usize, mask: Option<&Tensor>) -> Result<Tensor> {
+pub(crate) fn attention(
+    q: &Tensor,
+    k: &Tensor,
+    v: &Tensor,
+    heads: usize,
+    mask: Option<&Tensor>,
+) -> Result<Tensor> {
     let (batch, queries, width) = q.dims3()?;
     let head = width / heads;
     let scale = 1.0 / (head as f64).sqrt();

@@ -65,7 +65,9 @@ impl LayerNorm {
     /// `(..., width)`, every row with mean 0 and variance 1, then scaled and moved.
     pub(crate) fn forward(&self, x: &Tensor) -> Result<Tensor> {
         let normal = standardise(x, self.eps)?;
-        normal.broadcast_mul(&self.weight.to_dtype(x.dtype())?)?.broadcast_add(&self.bias.to_dtype(x.dtype())?)
+        normal
+            .broadcast_mul(&self.weight.to_dtype(x.dtype())?)?
+            .broadcast_add(&self.bias.to_dtype(x.dtype())?)
     }
 }
 

@@ -25,7 +25,8 @@ pub(crate) fn check(request: &Request, model: &ModelInfo) -> Result<(), FieldErr
     number("strength", init.strength, 0.0, 1.0)?;
     if (request.steps as f64 * init.strength) < 1.0 {
         let (steps, least) = (request.steps, 1.0 / request.steps as f64);
-        let problem = format!("leaves none of the {steps} steps to do; use {least:.3} or more, or more steps");
+        let problem =
+            format!("leaves none of the {steps} steps to do; use {least:.3} or more, or more steps");
         return Err(FieldError { field: "strength", problem });
     }
     Ok(())
@@ -33,8 +34,11 @@ pub(crate) fn check(request: &Request, model: &ModelInfo) -> Result<(), FieldErr
 
 fn side(field: &'static str, pixels: usize, multiple: usize) -> Result<(), FieldError> {
     if pixels == 0 || pixels > LONGEST_SIDE || !pixels.is_multiple_of(multiple) {
-        let nearest = (pixels.saturating_add(multiple / 2) / multiple * multiple).clamp(multiple, LONGEST_SIDE);
-        let problem = format!("must be a multiple of {multiple}, {multiple} to {LONGEST_SIDE} (got {pixels}; nearest: {nearest})");
+        let nearest =
+            (pixels.saturating_add(multiple / 2) / multiple * multiple).clamp(multiple, LONGEST_SIDE);
+        let problem = format!(
+            "must be a multiple of {multiple}, {multiple} to {LONGEST_SIDE} (got {pixels}; nearest: {nearest})"
+        );
         return Err(FieldError { field, problem });
     }
     Ok(())

@@ -53,9 +53,10 @@ impl AlphasCumprod {
         }
         let values = cumulative(&betas);
         let (first, last) = (values[0], values[values.len() - 1]);
-        let last_allowed = if options.zero_terminal_snr { 0.0 } else { UNUSABLE_SIGNAL };
+        // With zero terminal SNR the last is 0 and stands for nothing; see `with_some_signal`.
+        let lowest = if options.zero_terminal_snr { values[values.len().saturating_sub(2)] } else { last };
         // The comparisons are false for NaN.
-        if first < 1.0 && last >= last_allowed && values.windows(2).all(|w| w[1] < w[0]) {
+        if first < 1.0 && lowest >= UNUSABLE_SIGNAL && values.windows(2).all(|w| w[1] < w[0]) {
             return Ok(Self { values });
         }
         let field = if options.trained.is_some() { "trained_betas" } else { "beta_start" };
@@ -72,8 +73,11 @@ impl AlphasCumprod {
 
     /// The same, with no timestep left without any signal (a sigma must be finite).
     pub(crate) fn with_some_signal(mut self) -> Self {
-        if let Some(last) = self.values.last_mut().filter(|v| **v == 0.0) {
-            *last = LEAST_SIGNAL;
+        if let [.., before, last] = self.values.as_mut_slice()
+            && *last == 0.0
+        {
+            // The half keeps the signal falling where the schedule is below diffusers' value already.
+            *last = LEAST_SIGNAL.min(*before / 2.0);
         }
         self
     }
@@ -100,14 +104,12 @@ fn betas(options: &NoiseOptions) -> Result<Vec<f32>, (&'static str, String)> {
         BetaSchedule::ScaledLinear => {
             linspace(start.sqrt(), end.sqrt(), steps).into_iter().map(|root| root * root).collect()
         }
-        BetaSchedule::SquaredCosCap => {
-            from_signal(steps, |t| ((t + 0.008) / 1.008 * PI / 2.0).cos().powi(2))
-        }
+        BetaSchedule::SquaredCosCap => from_signal(steps, |t| ((t + 0.008) / 1.008 * PI / 2.0).cos().powi(2)),
         BetaSchedule::Exponential => from_signal(steps, |t| (-12.0 * t).exp()),
     })
 }
 
-/// `torch.linspace` in f32, which counts from both ends towards the middle.
+/// `torch.linspace` in f32, which counts from both ends towards the middle with fused multiply-adds.
 fn linspace(start: f64, end: f64, steps: usize) -> Vec<f32> {
     let (start, end) = (start as f32, end as f32);
     if steps == 1 {
@@ -115,7 +117,11 @@ fn linspace(start: f64, end: f64, steps: usize) -> Vec<f32> {
     }
     let step = (end - start) / (steps - 1) as f32;
     let value = |i: usize| {
-        if i < steps / 2 { start + step * i as f32 } else { end - step * (steps - 1 - i) as f32 }
+        if i < steps / 2 {
+            step.mul_add(i as f32, start)
+        } else {
+            step.mul_add(-((steps - 1 - i) as f32), end)
+        }
     };
     (0..steps).map(value).collect()
 }
@@ -155,7 +161,14 @@ mod tests {
 
     fn options(schedule: BetaSchedule, beta_start: f64, beta_end: f64) -> NoiseOptions {
         let trained = None;
-        NoiseOptions { train_timesteps: 10, beta_start, beta_end, schedule, trained, zero_terminal_snr: false }
+        NoiseOptions {
+            train_timesteps: 10,
+            beta_start,
+            beta_end,
+            schedule,
+            trained,
+            zero_terminal_snr: false,
+        }
     }
 
     #[test]

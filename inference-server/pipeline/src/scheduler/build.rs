@@ -9,6 +9,9 @@ use super::{Scheduler, SchedulerKind};
 use super::{ddim, dpm_solver_multistep, euler, euler_ancestral, heun, lcm, lms, pndm, unipc_multistep};
 use crate::FieldError;
 
+/// Timesteps this little below a whole one count as whole: the highest is found through a logarithm and its inverse.
+const EDGE: f64 = 1e-9;
+
 /// All that a scheduler is made from.
 pub(crate) struct Setup<'a> {
     pub(crate) kind: SchedulerKind,
@@ -99,8 +102,10 @@ impl SchedulerConfig {
         if karras == Some(true) && !kind.takes_karras() {
             let takers = SchedulerKind::ALL.into_iter().filter(|kind| kind.takes_karras());
             let takers: Vec<_> = takers.map(SchedulerKind::name).collect();
-            let problem =
-                format!("scheduler {name} does not take Karras noise levels; these do: {}", takers.join(", "));
+            let problem = format!(
+                "scheduler {name} does not take Karras noise levels; these do: {}",
+                takers.join(", ")
+            );
             return error("karras", problem);
         }
         if !(0.0..=1.0).contains(&eta) {
@@ -157,11 +162,11 @@ impl Setup<'_> {
             SigmaSpacing::Own => timesteps.iter().map(|t| table.at(*t)).collect(),
             SigmaSpacing::Karras => karras(max, min, self.steps),
             SigmaSpacing::Exponential => exponential(max, min, self.steps),
-            SigmaSpacing::Lu => exponential(table.max(), table.min(), self.steps),
+            SigmaSpacing::Lu => table.lu(self.steps),
         };
         if self.sigma_spacing != SigmaSpacing::Own {
             let rounded = round && self.sigma_spacing != SigmaSpacing::Exponential;
-            let whole = |t: f64| if rounded { t.round_ties_even() } else { t.trunc() };
+            let whole = |t: f64| if rounded { t.round_ties_even() } else { (t + EDGE).trunc() };
             timesteps = sigmas.iter().map(|s| whole(table.timestep(*s))).collect();
         }
         sigmas.push(match (self.options.final_sigma, self.kind, self.sigma_spacing) {

@@ -88,11 +88,21 @@ impl SchedulerConfig {
             let classes = SchedulerKind::ALL.map(SchedulerKind::class).join(", ");
             return Err(config.unsupported("_class_name", &classes));
         };
-        let options = Options::read(&config)?;
+        let mut options = Options::read(&config)?;
         if own == SchedulerKind::Lcm && options.original_inference_steps > options.train_timesteps {
             let problem = format!("must be at most num_train_timesteps, {}", options.train_timesteps);
             return Err(config.field_error("original_inference_steps", problem));
         }
+        options.solver_type = match (own, options.solver_type) {
+            // Where a class replaces a word that it does not know, it hands the replacement on to other classes.
+            (SchedulerKind::UniPcMultistep, Some(SolverType::Midpoint | SolverType::Heun)) => {
+                Some(SolverType::Bh2)
+            }
+            (SchedulerKind::DpmSolverMultistep, Some(SolverType::Bh1 | SolverType::Bh2)) => {
+                Some(SolverType::Midpoint)
+            }
+            (_, given) => given,
+        };
         let this = Self { own, options, stable_diffusion: false };
         if let Err((field, problem)) = AlphasCumprod::new(&this.noise_options(own)) {
             return Err(config.field_error(field, problem));
@@ -255,8 +265,12 @@ impl Options {
             final_sigma: word(config, "final_sigmas_type", &clean)?.unwrap_or(FinalSigma::Zero),
             log_linear: word(config, "interpolation_type", &[("linear", false), ("log_linear", true)])?
                 .unwrap_or(false),
-            continuous_timesteps: word(config, "timestep_type", &[("discrete", false), ("continuous", true)])?
-                .unwrap_or(false),
+            continuous_timesteps: word(
+                config,
+                "timestep_type",
+                &[("discrete", false), ("continuous", true)],
+            )?
+            .unwrap_or(false),
             skip_prk_steps: config.or("skip_prk_steps", false)?,
             set_alpha_to_one: config.get("set_alpha_to_one")?,
             solver_order: config.or("solver_order", 2)?,
@@ -281,8 +295,11 @@ const BETA_SCHEDULES: [(&str, BetaSchedule); 4] = [
     ("exp", BetaSchedule::Exponential),
 ];
 
-const PREDICTIONS: [(&str, Prediction); 3] =
-    [("epsilon", Prediction::Epsilon), ("v_prediction", Prediction::Velocity), ("sample", Prediction::Sample)];
+const PREDICTIONS: [(&str, Prediction); 3] = [
+    ("epsilon", Prediction::Epsilon),
+    ("v_prediction", Prediction::Velocity),
+    ("sample", Prediction::Sample),
+];
 
 const SPACINGS: [(&str, Spacing); 3] =
     [("leading", Spacing::Leading), ("linspace", Spacing::Linspace), ("trailing", Spacing::Trailing)];
@@ -295,8 +312,7 @@ fn refuse_what_we_cannot_do(config: &ConfigFile) -> Result<(), LoadError> {
     config.only::<bool>("shift_terminal", &[])?;
     config.only::<bool>("solver_p", &[])?;
     // A model that also predicts its variance has more channels than latents; the others are names for DDPM alone.
-    config
-        .only("variance_type", &["fixed_small", "fixed_small_log", "fixed_large", "fixed_large_log"])?;
+    config.only("variance_type", &["fixed_small", "fixed_small_log", "fixed_large", "fixed_large_log"])?;
     // The old name for a choice of prediction types; true is epsilon.
     config.only("predict_epsilon", &[true])?;
     // These speak about flow matching or have meant nothing for years.

@@ -3,7 +3,7 @@
 use candle_core::{Result, Tensor};
 
 use super::Scheduler;
-use super::betas::{AlphasCumprod, LEAST_SIGNAL};
+use super::betas::AlphasCumprod;
 use super::build::Setup;
 use super::combine::combine;
 use super::prediction::{Limit, Prediction, clean_latents};

@@ -75,7 +75,13 @@ impl Pndm {
     }
 
     /// One of the four evaluations of a Runge-Kutta step.
-    fn runge_kutta(&mut self, done: usize, gradient: &Tensor, latents: &Tensor, timestep: f64) -> Result<Tensor> {
+    fn runge_kutta(
+        &mut self,
+        done: usize,
+        gradient: &Tensor,
+        latents: &Tensor,
+        timestep: f64,
+    ) -> Result<Tensor> {
         let weight = if matches!(done % 4, 0 | 3) { 1.0 / 6.0 } else { 1.0 / 3.0 };
         let sum = match self.sum.take() {
             Some(sum) if done % 4 > 0 => combine(&[(1.0, &sum), (weight, gradient)])?,
@@ -97,7 +103,13 @@ impl Pndm {
     }
 
     /// One evaluation of the multistep method.
-    fn multistep(&mut self, done: usize, gradient: Tensor, latents: &Tensor, timestep: f64) -> Result<Tensor> {
+    fn multistep(
+        &mut self,
+        done: usize,
+        gradient: Tensor,
+        latents: &Tensor,
+        timestep: f64,
+    ) -> Result<Tensor> {
         if done == 1 && self.warm_up == 0 {
             // The second look at the first step: the mean of the gradients at its two ends.
             let origin = self.origin.take();
@@ -105,7 +117,12 @@ impl Pndm {
                 Some(first) => combine(&[(0.5, &gradient), (0.5, first)])?,
                 None => gradient,
             };
-            return self.transfer(origin.as_ref().unwrap_or(latents), &mean, timestep + self.stride, timestep);
+            return self.transfer(
+                origin.as_ref().unwrap_or(latents),
+                &mean,
+                timestep + self.stride,
+                timestep,
+            );
         }
         if self.gradients.len() > 3 {
             self.gradients.drain(..self.gradients.len() - 3);

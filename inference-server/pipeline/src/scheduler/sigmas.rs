@@ -65,6 +65,12 @@ impl SigmaTable {
         }
     }
 
+    /// `steps` noise levels from the highest to the lowest, evenly in the logarithm.
+    pub(crate) fn lu(&self, steps: usize) -> Vec<f64> {
+        let (max, min) = (self.logs[self.last()], self.logs[0]);
+        ramp(steps).map(|r| (max + r * (min - max)).exp()).collect()
+    }
+
     /// The timestep of a noise level, on a straight line in `log sigma`; within the training range.
     pub(crate) fn timestep(&self, sigma: f64) -> f64 {
         let log = sigma.max(1e-10).ln();

@@ -52,7 +52,13 @@ impl UniPcMultistep {
     }
 
     /// A step from index `from` to the next. `corrected` is the model's output at its end, when that is known.
-    fn solve(&self, from: usize, wanted: usize, latents: &Tensor, corrected: Option<&Tensor>) -> Result<Tensor> {
+    fn solve(
+        &self,
+        from: usize,
+        wanted: usize,
+        latents: &Tensor,
+        corrected: Option<&Tensor>,
+    ) -> Result<Tensor> {
         let h = self.base.lambda_step(from, from + 1);
         let order = self.base.order(wanted.min(self.outputs.len()), from, h);
         let ((alpha_from, sigma_from), (alpha, sigma)) =
@@ -71,7 +77,8 @@ impl UniPcMultistep {
         }
         let b_h = if self.bh2 { hh.exp_m1() } else { hh };
         // Where the outputs lie, in lengths of this step, counted from its start.
-        let mut nodes: Vec<f64> = (1..order).map(|back| -self.base.lambda_step(from - back, from) / h).collect();
+        let mut nodes: Vec<f64> =
+            (1..order).map(|back| -self.base.lambda_step(from - back, from) / h).collect();
         let weights = if corrected.is_some() {
             nodes.push(1.0);
             if order == 1 { vec![0.5] } else { solve_moments(&nodes, hh, b_h) }

@@ -45,21 +45,36 @@ impl TextEncoder {
         let eps: f64 = config.or("layer_norm_eps", 1e-5)?;
         let activation = Activation::read(&config, "hidden_act", "quick_gelu")?;
         if heads == 0 || !width.is_multiple_of(heads) {
-            return Err(config.unsupported("num_attention_heads", &format!("a divisor of hidden_size {width}")));
+            return Err(
+                config.unsupported("num_attention_heads", &format!("a divisor of hidden_size {width}"))
+            );
         }
         config.ignore(&[
             // Names and training-only options; padding is never masked, as in diffusers.
-            "architectures", "attention_dropout", "bos_token_id", "dropout", "dtype", "eos_token_id",
-            "initializer_factor", "initializer_range", "model_type", "pad_token_id", "projection_dim", "torch_dtype",
-            "transformers_version", "gradient_checkpointing", "use_cache", "output_hidden_states",
+            "architectures",
+            "attention_dropout",
+            "bos_token_id",
+            "dropout",
+            "dtype",
+            "eos_token_id",
+            "initializer_factor",
+            "initializer_range",
+            "model_type",
+            "pad_token_id",
+            "projection_dim",
+            "torch_dtype",
+            "transformers_version",
+            "gradient_checkpointing",
+            "use_cache",
+            "output_hidden_states",
         ]);
         config.finish()?;
 
-        let weights = if weights.has_prefix("text_model") { weights.pp("text_model") } else { weights.clone() };
+        let weights =
+            if weights.has_prefix("text_model") { weights.pp("text_model") } else { weights.clone() };
         let embeddings = weights.pp("embeddings");
-        let layers = (0..depth).map(|i| {
-            Layer::load(&weights.pp("encoder.layers").pp(i), width, inner, heads, eps, activation)
-        });
+        let layers = (0..depth)
+            .map(|i| Layer::load(&weights.pp("encoder.layers").pp(i), width, inner, heads, eps, activation));
         Ok(Self {
             tokens: embeddings.tensor("token_embedding.weight", &[vocabulary, width])?,
             positions: embeddings.tensor("position_embedding.weight", &[positions, width])?,

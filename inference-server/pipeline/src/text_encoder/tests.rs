@@ -9,7 +9,8 @@ fn tokens_and_embeddings_are_transformers_own_for_every_architecture() {
     for name in golden::NAMES {
         let (checkpoint, want) = (golden::checkpoint(name), golden::tensors(name));
         let weights = checkpoint.weights("text_encoder", DType::F32, &Device::Cpu).unwrap();
-        let encoder = TextEncoder::load(checkpoint.config("text_encoder/config.json").unwrap(), &weights).unwrap();
+        let encoder =
+            TextEncoder::load(checkpoint.config("text_encoder/config.json").unwrap(), &weights).unwrap();
         let tokenizer = Tokenizer::load(&checkpoint, encoder.max_tokens()).unwrap();
         let ids = want["ids"].to_dtype(DType::U32).unwrap();
         let prompts = ["", "a red apple", "Two CATS, 3 dogs & a naïve 🦊 on Mars!", &"word ".repeat(100)];

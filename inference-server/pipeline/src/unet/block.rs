@@ -22,7 +22,8 @@ struct Layer {
 
 impl Layer {
     fn load(weights: &Weights, index: usize, shape: LayerShape) -> std::result::Result<Self, LoadError> {
-        let transformer = shape.transformer.map(|t| Transformer::load(&weights.pp("attentions").pp(index), t));
+        let transformer =
+            shape.transformer.map(|t| Transformer::load(&weights.pp("attentions").pp(index), t));
         Ok(Self {
             resnet: ResnetBlock::load(&weights.pp("resnets").pp(index), shape.resnet)?,
             transformer: transformer.transpose()?,
@@ -63,10 +64,7 @@ impl DownBlock {
     pub(super) fn load(weights: &Weights, shape: BlockShape) -> std::result::Result<Self, LoadError> {
         let sampler = weights.pp("downsamplers.0");
         let downsample = shape.resample.then(|| Downsample::load(&sampler, shape.outputs, shape.padding));
-        Ok(Self {
-            layers: Layer::load_all(weights, &shape.layers)?,
-            downsample: downsample.transpose()?,
-        })
+        Ok(Self { layers: Layer::load_all(weights, &shape.layers)?, downsample: downsample.transpose()? })
     }
 
     /// Every map that is made goes onto `skips`, for the way up.

@@ -93,11 +93,19 @@ impl Config {
             eps: config.or("norm_eps", 1e-5)?,
             conv_in_kernel: config.or("conv_in_kernel", 3)?,
             conv_out_kernel: config.or("conv_out_kernel", 3)?,
-            down_attention: attention(&config, "down_block_types", "CrossAttnDownBlock2D", "DownBlock2D", blocks)?,
+            down_attention: attention(
+                &config,
+                "down_block_types",
+                "CrossAttnDownBlock2D",
+                "DownBlock2D",
+                blocks,
+            )?,
             up_attention: attention(&config, "up_block_types", "CrossAttnUpBlock2D", "UpBlock2D", blocks)?,
-            only_cross: config
-                .or("only_cross_attention", OneOrEach::One(false))?
-                .spread(&config, "only_cross_attention", blocks)?,
+            only_cross: config.or("only_cross_attention", OneOrEach::One(false))?.spread(
+                &config,
+                "only_cross_attention",
+                blocks,
+            )?,
             layers: each("layers_per_block", 2)?,
             heads: each("attention_head_dim", 8)?,
             depths: each("transformer_layers_per_block", 1)?,
@@ -117,9 +125,18 @@ impl Config {
             config.only(off, &[false])?;
         }
         for absent in [
-            "reverse_transformer_layers_per_block", "encoder_hid_dim", "encoder_hid_dim_type", "num_attention_heads",
-            "class_embed_type", "addition_embed_type", "addition_time_embed_dim", "num_class_embeds",
-            "time_embedding_act_fn", "timestep_post_act", "time_cond_proj_dim", "projection_class_embeddings_input_dim",
+            "reverse_transformer_layers_per_block",
+            "encoder_hid_dim",
+            "encoder_hid_dim_type",
+            "num_attention_heads",
+            "class_embed_type",
+            "addition_embed_type",
+            "addition_time_embed_dim",
+            "num_class_embeds",
+            "time_embedding_act_fn",
+            "timestep_post_act",
+            "time_cond_proj_dim",
+            "projection_class_embeddings_input_dim",
             "cross_attention_norm",
         ] {
             config.only::<bool>(absent, &[])?;
@@ -133,7 +150,9 @@ impl Config {
     /// What would otherwise be a refusal by the tensor library in the middle of a picture.
     fn check(&self, config: &ConfigFile, context: &[usize]) -> Result<(), LoadError> {
         if self.widths.is_empty() || self.widths.contains(&0) {
-            return Err(config.field_error("block_out_channels", "needs a number above 0 for every block".into()));
+            return Err(
+                config.field_error("block_out_channels", "needs a number above 0 for every block".into())
+            );
         }
         if context.iter().any(|&width| width != self.context || width == 0) {
             return Err(config.unsupported("cross_attention_dim", "one number, or the same for every block"));
@@ -141,14 +160,17 @@ impl Config {
         if self.layers.contains(&0) {
             return Err(config.unsupported("layers_per_block", "1 or more"));
         }
-        for (field, value) in [("conv_in_kernel", self.conv_in_kernel), ("conv_out_kernel", self.conv_out_kernel)] {
+        for (field, value) in
+            [("conv_in_kernel", self.conv_in_kernel), ("conv_out_kernel", self.conv_out_kernel)]
+        {
             if value.is_multiple_of(2) {
                 return Err(config.unsupported(field, "odd numbers"));
             }
         }
         for (&width, &heads) in self.widths.iter().zip(&self.heads) {
             if heads == 0 || !width.is_multiple_of(heads) {
-                let supported = format!("divisors of the block's {width} channels (it is the number of heads)");
+                let supported =
+                    format!("divisors of the block's {width} channels (it is the number of heads)");
                 return Err(config.unsupported("attention_head_dim", &supported));
             }
         }

@@ -95,4 +95,3 @@ impl UNet {
         self.conv_out.forward(&x)?.to_dtype(latents.dtype())
     }
 }
-

@@ -65,7 +65,10 @@ fn what_we_cannot_do_is_an_error_that_names_field_and_value() {
             json.insert(field.into(), serde_json::from_str(value).unwrap());
         });
         let error = error.err().map(|e| e.to_string()).unwrap_or_default();
-        assert!(error.starts_with("unet/config.json: ") && error.contains(field), "{field} = {value}: {error:?}");
+        assert!(
+            error.starts_with("unet/config.json: ") && error.contains(field),
+            "{field} = {value}: {error:?}"
+        );
     }
 }
 

@@ -8,8 +8,7 @@ use crate::checkpoint::Weights;
 use crate::ops::{GroupNorm, Linear, attention};
 
 /// Names of the four projections, today's and those of checkpoints saved before diffusers 0.18.
-const NAMES: [[&str; 4]; 2] =
-    [["to_q", "to_k", "to_v", "to_out.0"], ["query", "key", "value", "proj_attn"]];
+const NAMES: [[&str; 4]; 2] = [["to_q", "to_k", "to_v", "to_out.0"], ["query", "key", "value", "proj_attn"]];
 
 pub(super) struct Attention {
     norm: GroupNorm,

@@ -37,7 +37,13 @@ impl Middle {
 }
 
 /// Residual blocks from `inputs` to `outputs` channels.
-fn resnets(weights: &Weights, config: &Config, inputs: usize, outputs: usize, n: usize) -> Loaded<Vec<ResnetBlock>> {
+fn resnets(
+    weights: &Weights,
+    config: &Config,
+    inputs: usize,
+    outputs: usize,
+    n: usize,
+) -> Loaded<Vec<ResnetBlock>> {
     let load = |i: usize| {
         let shape = config.resnet(if i == 0 { inputs } else { outputs }, outputs);
         ResnetBlock::load(&weights.pp("resnets").pp(i), shape)
@@ -62,9 +68,8 @@ impl Encoder {
         let mut inputs = first;
         for (i, &outputs) in config.widths.iter().enumerate() {
             let block = weights.pp("down_blocks").pp(i);
-            let halve = (i + 1 < config.widths.len()).then(|| {
-                Downsample::load(&block.pp("downsamplers.0"), outputs, Padding::RightAndBottom)
-            });
+            let halve = (i + 1 < config.widths.len())
+                .then(|| Downsample::load(&block.pp("downsamplers.0"), outputs, Padding::RightAndBottom));
             blocks.push((resnets(&block, config, inputs, outputs, config.layers)?, halve.transpose()?));
             inputs = outputs;
         }
@@ -111,8 +116,8 @@ impl Decoder {
         let mut inputs = last;
         for (i, &outputs) in config.widths.iter().rev().enumerate() {
             let block = weights.pp("up_blocks").pp(i);
-            let double = (i + 1 < config.widths.len())
-                .then(|| Upsample::load(&block.pp("upsamplers.0"), outputs));
+            let double =
+                (i + 1 < config.widths.len()).then(|| Upsample::load(&block.pp("upsamplers.0"), outputs));
             blocks.push((resnets(&block, config, inputs, outputs, config.layers + 1)?, double.transpose()?));
             inputs = outputs;
         }

@@ -44,7 +44,9 @@ impl Config {
             post_quant_conv: config.or("use_post_quant_conv", true)?,
             attends: config.or("mid_block_add_attention", true)?,
         };
-        for (field, class) in [("down_block_types", "DownEncoderBlock2D"), ("up_block_types", "UpDecoderBlock2D")] {
+        for (field, class) in
+            [("down_block_types", "DownEncoderBlock2D"), ("up_block_types", "UpDecoderBlock2D")]
+        {
             let types: Vec<String> = config.or(field, vec![class.to_owned()])?;
             if types.iter().any(|name| name != class) {
                 return Err(config.unsupported(field, class));
@@ -77,7 +79,14 @@ impl Config {
     }
 
     pub(super) fn resnet(&self, inputs: usize, outputs: usize) -> ResnetShape {
-        ResnetShape { inputs, outputs, groups: self.groups, eps: EPS, activation: self.activation, time: None }
+        ResnetShape {
+            inputs,
+            outputs,
+            groups: self.groups,
+            eps: EPS,
+            activation: self.activation,
+            time: None,
+        }
     }
 
     /// Channels of the outermost and the innermost block.

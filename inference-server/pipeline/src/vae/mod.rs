@@ -47,15 +47,14 @@ impl Vae {
         let encoder = match weights.has_prefix("encoder") {
             false => None,
             true => {
-                let quant = config.quant_conv.then(|| {
-                    Conv2d::load(&weights.pp("quant_conv"), 2 * latents, 2 * latents, 1)
-                });
+                let quant = config
+                    .quant_conv
+                    .then(|| Conv2d::load(&weights.pp("quant_conv"), 2 * latents, 2 * latents, 1));
                 Some((Encoder::load(&weights.pp("encoder"), &config)?, quant.transpose()?))
             }
         };
-        let post_quant = config
-            .post_quant_conv
-            .then(|| Conv2d::load(&weights.pp("post_quant_conv"), latents, latents, 1));
+        let post_quant =
+            config.post_quant_conv.then(|| Conv2d::load(&weights.pp("post_quant_conv"), latents, latents, 1));
         Ok(Self {
             encoder,
             post_quant: post_quant.transpose()?,

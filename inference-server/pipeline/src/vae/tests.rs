@@ -50,6 +50,9 @@ fn what_we_cannot_do_is_an_error_that_names_field_and_value() {
         let config = ConfigFile::parse("vae/config.json", &serde_json::to_vec(&json).unwrap()).unwrap();
         let weights = checkpoint.weights("vae", DType::F32, &Device::Cpu).unwrap();
         let error = Vae::load(config, &weights).err().map(|e| e.to_string()).unwrap_or_default();
-        assert!(error.starts_with("vae/config.json: ") && error.contains(field), "{field} = {value}: {error:?}");
+        assert!(
+            error.starts_with("vae/config.json: ") && error.contains(field),
+            "{field} = {value}: {error:?}"
+        );
     }
 }

@@ -2,7 +2,7 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, TryRecvError};
+use std::sync::mpsc::Receiver;
 use std::time::{Duration, Instant};
 
 use diffusion_pipeline::{Error, LoadError, Picture, Request};
@@ -55,11 +55,8 @@ impl<M: Model> Worker<M> {
                 let Ok(order) = orders.recv() else { return Ok(()) };
                 self.lanes.push(order);
             }
-            loop {
-                match orders.try_recv() {
-                    Ok(order) => self.lanes.push(order),
-                    Err(TryRecvError::Empty | TryRecvError::Disconnected) => break,
-                }
+            for order in orders.try_iter() {
+                self.lanes.push(order);
             }
             let cancelled = self.lanes.drop_cancelled();
             self.shared.metrics.cancelled(cancelled);
