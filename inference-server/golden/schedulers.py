@@ -263,7 +263,7 @@ def cases():
 
 
 def alphas():
-    """Every alphas_cumprod that the cases above stand on, sampled: these must be equal to the last bit."""
+    """Every alphas_cumprod that the cases above stand on, sampled."""
     for config in [
         {},
         SD,

@@ -24,6 +24,8 @@ pub(crate) struct Pndm {
     stride: f64,
     /// Evaluations of the Runge-Kutta steps.
     warm_up: usize,
+    /// The timesteps of the steps, each once.
+    steps: Vec<f64>,
     /// Latest gradients, newest last.
     gradients: Vec<Tensor>,
     /// Latents to which the step that is being put together will be applied.
@@ -40,9 +42,7 @@ impl Pndm {
         let timesteps = if runge_kutta {
             with_runge_kutta(&steps, (stride / 2) as f64)
         } else {
-            // The second timestep twice.
-            let again = steps.get(1).copied();
-            steps.iter().take(1).copied().chain(again).chain(steps.iter().skip(1).copied()).collect()
+            without_runge_kutta(&steps)
         };
         Self {
             walk: Walk::new(timesteps),
@@ -51,6 +51,7 @@ impl Pndm {
             prediction: setup.options.prediction,
             stride: stride as f64,
             warm_up: if runge_kutta { 12 } else { 0 },
+            steps,
             gradients: Vec::new(),
             origin: None,
             sum: None,
@@ -84,7 +85,7 @@ impl Pndm {
     ) -> Result<Tensor> {
         let weight = if matches!(done % 4, 0 | 3) { 1.0 / 6.0 } else { 1.0 / 3.0 };
         let sum = match self.sum.take() {
-            Some(sum) if done % 4 > 0 => combine(&[(1.0, &sum), (weight, gradient)])?,
+            Some(sum) if !done.is_multiple_of(4) => combine(&[(1.0, &sum), (weight, gradient)])?,
             _ => combine(&[(weight, gradient)])?,
         };
         if done.is_multiple_of(4) {
@@ -142,6 +143,12 @@ impl Pndm {
     }
 }
 
+/// The second timestep is evaluated twice.
+fn without_runge_kutta(steps: &[f64]) -> Vec<f64> {
+    let again = steps.get(1).copied();
+    steps.iter().take(1).copied().chain(again).chain(steps.iter().skip(1).copied()).collect()
+}
+
 /// Each of the first three steps is evaluated at its start, twice at its middle, and at its end.
 fn with_runge_kutta(steps: &[f64], half: f64) -> Vec<f64> {
     let warm_up = steps.windows(2).take(3).flat_map(|pair| {
@@ -161,6 +168,12 @@ impl Scheduler for Pndm {
     }
 
     fn start_at(&mut self, index: usize) {
+        if index > 0 && self.warm_up > 0 {
+            // A walk that starts in the middle of the Runge-Kutta steps leads nowhere (diffusers goes that way,
+            // with the wrong noise levels). The multistep method can start anywhere.
+            self.warm_up = 0;
+            self.walk = Walk::new(without_runge_kutta(&self.steps));
+        }
         self.walk.start_at(index);
     }
 

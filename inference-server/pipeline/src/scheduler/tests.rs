@@ -154,12 +154,16 @@ fn is_finite(values: &[f32]) -> bool {
 }
 
 #[test]
-fn signal_levels_are_diffusers_to_the_last_bit() {
+fn signal_levels_are_diffusers() {
     for alphas in goldens().alphas {
         let config = read(&alphas.config);
         let ours = super::betas::AlphasCumprod::new(&config.noise_options(SchedulerKind::Ddim)).unwrap();
         for (at, want) in alphas.at.iter().zip(&alphas.values) {
-            assert_eq!(ours.values()[*at], *want, "timestep {at} of {}", alphas.config);
+            let got = ours.values()[*at];
+            // Zero terminal SNR goes through a square root, which torch takes from MKL: not always the nearest f32.
+            let exact = alphas.config.get("rescale_betas_zero_snr").is_none();
+            let close = if exact { got == *want } else { (got - want).abs() <= 1e-6 * want };
+            assert!(close, "{got} instead of {want} at timestep {at} of {}", alphas.config);
         }
     }
 }
@@ -210,7 +214,7 @@ fn walks_are_diffusers() {
             if let Some(half) = &golden.half {
                 error = error.max(relative_error(&ours.half, half));
             }
-            if !(error <= tolerance(ours.init_noise_sigma)) {
+            if error.is_nan() || error > tolerance(ours.init_noise_sigma) {
                 failures.push(format!("relative error {error:e}: {what}"));
             }
             let kind = case.kind.as_deref().unwrap_or_else(|| read(&case.config).kind().name());
