@@ -26,7 +26,7 @@ fmt: ## Format the code.
 	@cargo fmt --all
 
 golden: ## Make the golden values again with diffusers and torch (6 GB the first time), and say what changed.
-	@scripts/golden
+	@OMP_NUM_THREADS=1 "$$(scripts/oracle)" inference-server/golden/run.py
 
 bench: deps ## Time Stable Diffusion's shape beside torch, OpenVINO and candle-transformers (20 minutes).
 	@scripts/bench

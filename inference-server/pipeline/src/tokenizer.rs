@@ -180,3 +180,6 @@ impl SpecialTokens {
         [&self.start, &self.end, &self.pad, &self.unknown]
     }
 }
+
+#[cfg(test)]
+mod tests;

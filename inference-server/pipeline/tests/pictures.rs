@@ -53,7 +53,9 @@ fn load(name: &str, precision: Precision) -> Pipeline {
 /// The picture that `models.py` starts from.
 fn init_image(width: usize, height: usize) -> RgbImage {
     let (w, h) = (width as u32, height as u32);
-    RgbImage::from_fn(w, h, |x, y| image::Rgb([(x * 255 / w) as u8, (y * 255 / h) as u8, ((x + y) % 256) as u8]))
+    RgbImage::from_fn(w, h, |x, y| {
+        image::Rgb([(x * 255 / w) as u8, (y * 255 / h) as u8, ((x + y) % 256) as u8])
+    })
 }
 
 impl Golden {
@@ -130,7 +132,8 @@ fn bits(pipeline: &Pipeline, request: &Request) -> Vec<u8> {
 
 fn requests(pipeline: &Pipeline) -> impl Strategy<Value = Vec<Request>> + use<> {
     let model = pipeline.info().clone();
-    let one = (any::<u64>(), 1usize..6, prop_oneof![Just(1.0), 2.0..9.0f64], 0usize..SchedulerKind::ALL.len());
+    let one =
+        (any::<u64>(), 1usize..6, prop_oneof![Just(1.0), 2.0..9.0f64], 0usize..SchedulerKind::ALL.len());
     let request = one.prop_map(move |(seed, steps, guidance_scale, kind)| Request {
         seed,
         steps,

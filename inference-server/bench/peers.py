@@ -1,4 +1,4 @@
-"""Times a checkpoint with torch or OpenVINO, for `make bench`: bench.py torch|openvino FOLDER f32|bf16 STEPS -> JSON."""
+"""Times a checkpoint with torch or OpenVINO, for `make bench`: peers.py torch|openvino FOLDER f32|bf16 STEPS -> JSON."""
 import json
 import resource
 import statistics
