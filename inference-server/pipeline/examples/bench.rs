@@ -37,7 +37,8 @@ fn ours(folder: &Path, precision: Precision, steps: usize) -> Outcome {
     let begin = Instant::now();
     let pipeline = Pipeline::load(&Source::Directory(folder.into()), &LoadOptions { precision })?;
     let load = begin.elapsed().as_secs_f64();
-    let request = Request { steps, ..pipeline.info().defaults("a photo of an astronaut riding a horse on mars") };
+    let request =
+        Request { steps, ..pipeline.info().defaults("a photo of an astronaut riding a horse on mars") };
     let mut job = pipeline.start(&request)?;
     let mut seconds = Vec::new();
     while !job.is_done() && seconds.len() < steps {
@@ -48,8 +49,10 @@ fn ours(folder: &Path, precision: Precision, steps: usize) -> Outcome {
     let picture = pipeline.finish(&mut job)?;
     let (width, height) = picture.pixels.dimensions();
     let (text, decode) = (job.timings().text.as_secs_f64(), job.timings().decode.as_secs_f64());
-    Ok(json!({ "load": load, "text": text, "step": median(seconds), "decode": decode, "peak_gib": peak_gib()?,
-        "size": [width, height] }))
+    Ok(
+        json!({ "load": load, "text": text, "step": median(seconds), "decode": decode, "peak_gib": peak_gib()?,
+        "size": [width, height] }),
+    )
 }
 
 fn candle(folder: &Path, dtype: DType, steps: usize) -> Outcome {
