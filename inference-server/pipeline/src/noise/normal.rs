@@ -4,6 +4,8 @@
 //! at a time, its compiler fusing multiplications and additions. The same operations in the same order give the same bits
 //! on any machine, because `mul_add` rounds once everywhere.
 
+#![allow(clippy::excessive_precision, reason = "the coefficients are written as the library has them")]
+
 use std::f32::consts::{FRAC_1_SQRT_2, TAU};
 
 /// Box and Muller (1958): the first eight numbers give the lengths, the last eight the angles.
@@ -25,14 +27,12 @@ fn polynomial(x: f32, coefficients: &[f32]) -> f32 {
 /// Natural logarithm of a positive normal number.
 fn ln(x: f32) -> f32 {
     #[rustfmt::skip]
-    #[allow(clippy::excessive_precision, reason = "as the library's source has them")]
     const P: [f32; 9] = [
         7.0376836292e-2, -1.1514610310e-1, 1.1676998740e-1, -1.2420140846e-1, 1.4249322787e-1, -1.6668057665e-1,
         2.0000714765e-1, -2.4999993993e-1, 3.3333331174e-1,
     ];
     // ln 2 in two pieces, the first with few bits.
     const LN2_HIGH: f32 = 0.693_359_375;
-    #[allow(clippy::excessive_precision, reason = "as above")]
     const LN2_LOW: f32 = -2.12194440e-4;
 
     // x = mantissa * 2^exponent with the mantissa in [1/2, 1), then in [sqrt(1/2), sqrt(2)).
@@ -54,11 +54,8 @@ fn ln(x: f32) -> f32 {
 /// Sine and cosine of an angle in `[0, 2 pi]`.
 fn sin_cos(x: f32) -> (f32, f32) {
     // pi / 4 in three pieces.
-    #[allow(clippy::excessive_precision, reason = "as the library's source has them")]
     const PI4: [f32; 3] = [-0.78515625, -2.4187564849853515625e-4, -3.77489497744594108e-8];
-    #[allow(clippy::excessive_precision, reason = "as the library's source has them")]
     const SIN: [f32; 3] = [-1.9515295891e-4, 8.3321608736e-3, -1.6666654611e-1];
-    #[allow(clippy::excessive_precision, reason = "as the library's source has them")]
     const COS: [f32; 3] = [2.443315711809948e-5, -1.388731625493765e-3, 4.166664568298827e-2];
 
     let octant = ((x * (4.0 / std::f32::consts::PI)) as u32 + 1) & !1;
