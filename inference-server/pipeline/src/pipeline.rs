@@ -38,7 +38,8 @@ impl Pipeline {
         let Placement { device, weights: dtype } = Placement::choose(options)?;
         let checkpoint = Checkpoint::open(source)?;
         let index = ModelIndex::read(&checkpoint)?;
-        let scheduler = SchedulerConfig::read(checkpoint.config("scheduler/scheduler_config.json")?)?.for_stable_diffusion();
+        let scheduler = SchedulerConfig::read(checkpoint.config("scheduler/scheduler_config.json")?)?
+            .for_stable_diffusion();
 
         let text_weights = checkpoint.weights("text_encoder", dtype, &device)?;
         let text_encoder = TextEncoder::load(checkpoint.config("text_encoder/config.json")?, &text_weights)?;

@@ -104,7 +104,11 @@ fn check(name: &str, precision: Precision, least_psnr: f64, most_far: f64) -> us
         let picture = pipeline.generate(&golden.request(&pipeline), |_, _| ());
         let got = picture.unwrap_or_else(|e| panic!("{}: {e}", golden.file)).pixels;
         let (psnr, far) = compare(&got, &want);
-        println!("{} {precision:?}: {psnr:.1} dB, {:.3} % differ by more than a level", golden.file, far * 100.0);
+        println!(
+            "{} {precision:?}: {psnr:.1} dB, {:.3} % differ by more than a level",
+            golden.file,
+            far * 100.0
+        );
         assert!(psnr >= least_psnr && far <= most_far, "{}: {psnr:.1} dB, {far}", golden.file);
     }
     goldens.len()

@@ -80,7 +80,11 @@ fn ids_are_transformers_own_for_nasty_prompts() {
             padded.resize(77, want.pad);
             if got.ids != padded {
                 let cut = got.ids.len().min(ids.len());
-                wrong.push(format!("{}: {prompt:?}\n  want {ids:?}\n  got  {:?}", want.tokenizer, &got.ids[..cut]));
+                wrong.push(format!(
+                    "{}: {prompt:?}\n  want {ids:?}\n  got  {:?}",
+                    want.tokenizer,
+                    &got.ids[..cut]
+                ));
             }
         }
     }
