@@ -2,13 +2,16 @@
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
 
-.PHONY: help deps test lint fmt golden
+.PHONY: help deps demo test lint fmt golden bench
 
 help: ## This list.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-deps: ## Install what the build needs (a C compiler, Rust's components).
+deps: ## Install what the build needs (a C compiler, curl, Rust's components).
 	@scripts/install-deps
+
+demo: deps ## Start the server on the bundled model and draw three pictures into demo/.
+	@scripts/demo
 
 test: deps lint ## Run every test.
 	@echo "== test: cargo test, the whole workspace"
@@ -22,5 +25,8 @@ lint: deps ## Formatting and clippy, warnings are errors.
 fmt: ## Format the code.
 	@cargo fmt --all
 
-golden: ## Make the golden values again (diffusers and torch, a 6 GB install) and say what changed.
+golden: ## Make the golden values again with diffusers and torch (6 GB the first time), and say what changed.
 	@OMP_NUM_THREADS=1 "$$(scripts/oracle)" inference-server/golden/run.py
+
+bench: deps ## Time Stable Diffusion's shape beside torch, OpenVINO and candle-transformers (20 minutes).
+	@scripts/bench

@@ -2,7 +2,6 @@
 whole pictures. GOLDEN/models/NAME.safetensors has the tensors, NAME.json the pictures' parameters, NAME-*.png the pictures.
 """
 import json
-import shutil
 
 import torch
 from diffusers import (DDIMScheduler, EulerAncestralDiscreteScheduler, LMSDiscreteScheduler, StableDiffusionImg2ImgPipeline,
@@ -116,8 +115,7 @@ def golden(name):
 
 
 def main():
-    shutil.rmtree(FOLDER, ignore_errors=True)
-    FOLDER.mkdir(parents=True)
+    FOLDER.mkdir(parents=True, exist_ok=True)
     for name in ARCHITECTURES:
         golden(name)
 

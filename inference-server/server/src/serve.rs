@@ -17,6 +17,8 @@ use crate::params::{Defaults, Limits};
 
 /// Threads that serve sockets; the cores are the engine's.
 const IO_THREADS: usize = 2;
+/// Time to send the last answers when the engine has failed.
+const LAST_WORDS: Duration = Duration::from_secs(2);
 /// Probes and scrapes at one time.
 const ADMIN_CONNECTIONS: usize = 64;
 
@@ -123,19 +125,20 @@ async fn serve(args: &ServeArgs, source: Source) -> Result<(), ServeError> {
     tokio::select! {
         name = signals.next() => tracing::info!(signal = name, unfinished = engine.unfinished(), "draining"),
         end = &mut engine_ended => {
-            let end = end.unwrap_or_else(|_| Err(EngineError::Thread("nobody waited for it".into())));
-            return Err(end.err().unwrap_or_else(|| EngineError::Thread("it had nothing to do".into())).into());
+            // Its requests have their answers by now; they only have to be sent.
+            let _ = tokio::time::timeout(LAST_WORDS, public_server.close()).await;
+            return Err(failure(end).into());
         }
     }
     engine.drain();
-    let finished = async {
+    let mut finished = std::pin::pin!(async {
         // New requests are still answered, with 503, while the accepted ones are drawn.
         engine.idle().await;
         public_server.close().await;
-    };
+    });
     let seconds = args.listen.grace_seconds;
     tokio::select! {
-        () = finished => {
+        () = &mut finished => {
             tracing::info!("everything is finished");
             drop(admin_server);
             Ok(())
@@ -143,16 +146,23 @@ async fn serve(args: &ServeArgs, source: Source) -> Result<(), ServeError> {
         () = tokio::time::sleep(Duration::from_secs(seconds)) => {
             Err(ServeError::Grace { seconds, lost: engine.unfinished() })
         }
-        // The answers were sent already: failing requests do not block the drain.
-        end = &mut engine_ended => match end {
-            Ok(Err(error)) => Err(error.into()),
-            _ => Ok(()),
-        },
+        end = &mut engine_ended => {
+            let _ = tokio::time::timeout(LAST_WORDS, finished).await;
+            Err(failure(end).into())
+        }
         name = signals.next() => {
             tracing::warn!(signal = name, unfinished = engine.unfinished(), "ending at once");
             // Not by returning: the engine may be in the middle of a long step. 128 + SIGTERM is what a shell would say.
             std::process::exit(143)
         }
+    }
+}
+
+/// Why the engine ended: it never does without a reason while there are handles to it.
+fn failure(end: Result<Result<(), EngineError>, tokio::sync::oneshot::error::RecvError>) -> EngineError {
+    match end {
+        Ok(Err(error)) => error,
+        _ => EngineError::Thread("for no known reason".into()),
     }
 }
 

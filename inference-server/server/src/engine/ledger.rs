@@ -78,7 +78,8 @@ struct Book {
 
 impl Book {
     fn seconds(&self) -> f64 {
-        self.inside.values().map(|work| self.rates.seconds(*work)).sum()
+        // Not `sum`: that of nothing is -0.0, which looks odd on a dashboard.
+        self.inside.values().fold(0.0, |sum, work| sum + self.rates.seconds(*work))
     }
 }
 
@@ -148,7 +149,8 @@ impl Inner {
     }
 
     fn show(&self, book: &Book) {
-        self.metrics.queue(book.inside.len(), book.inside.values().map(|w| w.steps).sum(), book.seconds());
+        let work = book.inside.values().fold(0.0, |sum, work| sum + work.steps);
+        self.metrics.queue(book.inside.len(), work, book.seconds());
     }
 }
 
