@@ -34,8 +34,9 @@ def init_image(width, height):
 
 
 def draw(pipe, spec, factor):
-    own = pipe.scheduler
-    size = {side: spec[side] // 8 * factor for side in ("width", "height") if side in spec}
+    own, sample_size = pipe.scheduler, pipe.unet.config.sample_size
+    # diffusers draws multiples of 8 alone, whatever the VAE's factor.
+    size = {side: spec[side] // 8 * max(factor, 4) for side in ("width", "height") if side in spec}
     options = dict(
         num_inference_steps=spec["steps"], guidance_scale=spec["guidance_scale"], eta=spec.get("eta", 0.0),
         negative_prompt=spec.get("negative_prompt"), generator=torch.Generator("cpu").manual_seed(spec["seed"]),
@@ -47,6 +48,8 @@ def draw(pipe, spec, factor):
         if "strength" in spec:
             height, width = sides(pipe, factor)
             image = init_image(width, height)
+            # That pipeline refuses a list when it is made, and takes the picture's size anyway.
+            pipe.unet.register_to_config(sample_size=max(height, width) // factor)
             made = StableDiffusionImg2ImgPipeline(**pipe.components, requires_safety_checker=False)
             made.set_progress_bar_config(disable=True)
             made.vae_scale_factor = factor
@@ -56,6 +59,7 @@ def draw(pipe, spec, factor):
             pixels = pipe(spec["prompt"], **size, **options).images[0]
     finally:
         pipe.scheduler = own
+        pipe.unet.register_to_config(sample_size=sample_size)
     return Image.fromarray((pixels * 255).round().astype("uint8")), size
 
 

@@ -167,14 +167,17 @@ impl Config {
                 return Err(config.unsupported(field, "odd numbers"));
             }
         }
-        for (&width, &heads) in self.widths.iter().zip(&self.heads) {
-            if heads == 0 || !width.is_multiple_of(heads) {
+        let (down, mid, up) = (self.down_shapes(), self.mid_shape(), self.up_shapes());
+        let layers = down.iter().chain(&up).flat_map(|block| &block.layers).chain([&mid]);
+        // A block that does not attend may have any number of heads: the bundled model's 128 channels have 6.
+        for TransformerShape { channels, heads, .. } in layers.filter_map(|layer| layer.transformer.as_ref())
+        {
+            if *heads == 0 || !channels.is_multiple_of(*heads) {
                 let supported =
-                    format!("divisors of the block's {width} channels (it is the number of heads)");
+                    format!("divisors of the block's {channels} channels (it is the number of heads)");
                 return Err(config.unsupported("attention_head_dim", &supported));
             }
         }
-        let up = self.up_shapes();
         let inputs = up.iter().flat_map(|block| block.layers.iter().map(|layer| layer.resnet.inputs));
         for channels in self.widths.iter().copied().chain(inputs) {
             if self.groups == 0 || !channels.is_multiple_of(self.groups) {
