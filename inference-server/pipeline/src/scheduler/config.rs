@@ -113,7 +113,6 @@ impl SchedulerConfig {
 
     /// The changes that diffusers' Stable Diffusion pipelines make to the scheduler they are given: `steps_offset`
     /// becomes 1 and `clip_sample` false, whatever the config says.
-    #[allow(dead_code, reason = "until the pipeline calls it")]
     pub(crate) fn for_stable_diffusion(mut self) -> Self {
         self.stable_diffusion = true;
         self
