@@ -1,5 +1,7 @@
 //! Whole pictures against diffusers' (`inference-server/golden/models.py`), and jobs against each other.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
+
 use std::path::{Path, PathBuf};
 
 use diffusion_pipeline::{
