@@ -70,6 +70,7 @@ impl Tokenizer {
 
     /// Tokenises any text, the empty one included.
     pub(crate) fn encode(&self, text: &str) -> Result<Tokens, Error> {
+        let text = text.trim_start(); // it has no tokens
         let read = &text[..text.floor_char_boundary(LONGEST_TEXT)];
         let encoding = self.bpe.encode(read, false).map_err(|e| Error::Tokenizer(e.to_string()))?;
         let room = self.max_tokens - 2;

@@ -50,6 +50,8 @@ def main():
         for file in (folder / name).glob("*.safetensors"):
             file.chmod(0o644)
     pipe.scheduler.save_pretrained(folder / "scheduler")
+    # For requests that choose DDIM or LCM: latents go beyond -1..1.
+    edit(folder / "scheduler/scheduler_config.json", clip_sample=False)
     pipe.save_config(folder)
     # Paths of this machine are nobody's business, and f16 is how the weights are kept, not how they must run.
     for name in ["unet", "vae"]:

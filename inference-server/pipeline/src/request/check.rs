@@ -14,7 +14,7 @@ pub(crate) fn check(request: &Request, model: &ModelInfo) -> Result<(), FieldErr
         let problem = format!("must be 1 to {} (got {})", model.train_timesteps, request.steps);
         return Err(FieldError { field: "steps", problem });
     }
-    number("guidance_scale", request.guidance_scale, 0.0, 100.0)?;
+    number("guidance_scale", request.guidance_scale, 0.0, 1000.0)?;
     number("guidance_rescale", request.guidance_rescale, 0.0, 1.0)?;
     number("eta", request.eta, 0.0, 1.0)?;
     let Some(init) = &request.init else { return Ok(()) };

@@ -19,10 +19,9 @@ pub(crate) fn tiny_model() -> String {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../pipeline/tests/checkpoints/sd1").display().to_string()
 }
 
-/// The model that the drawing tests use: the bundled one, once it is in the repository.
+/// The model that the drawing tests use.
 pub(crate) fn model() -> String {
-    let bundled = Path::new(env!("CARGO_MANIFEST_DIR")).join("../models/emoji/model_index.json");
-    if bundled.is_file() { "bundled://emoji".into() } else { tiny_model() }
+    "bundled://emoji".into()
 }
 
 /// No test waits longer for anything.
