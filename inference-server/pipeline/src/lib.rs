@@ -35,7 +35,7 @@ mod tokenizer;
 mod unet;
 mod vae;
 
-pub use crate::image::{ImageFormat, Picture};
+pub use crate::image::{ImageFormat, Picture, resize};
 pub use checkpoint::Source;
 pub use error::{Error, FieldError, LoadError};
 pub use info::ModelInfo;

@@ -137,11 +137,6 @@ impl Weights {
         Self { prefix: self.full(&name.to_string()), ..self.clone() }
     }
 
-    /// The same weights, read as another type.
-    pub fn with_dtype(&self, dtype: DType) -> Self {
-        Self { dtype, ..self.clone() }
-    }
-
     /// The type that tensors are converted to when they are read.
     pub fn dtype(&self) -> DType {
         self.dtype

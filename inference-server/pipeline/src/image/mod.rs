@@ -11,7 +11,8 @@ use ::image::codecs::webp::WebPEncoder;
 use ::image::{ExtendedColorType, ImageEncoder, RgbImage};
 
 use crate::Error;
-pub(crate) use pixels::{from_tensor, resize, to_tensor};
+pub use pixels::resize;
+pub(crate) use pixels::{from_tensor, to_tensor};
 
 /// JPEG quality: high enough that nobody sees the loss, a tenth of the PNG's size.
 const JPEG_QUALITY: u8 = 92;

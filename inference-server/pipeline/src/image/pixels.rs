@@ -31,7 +31,7 @@ pub(crate) fn to_tensor(pixels: &RgbImage, device: &Device) -> Result<Tensor, Er
 }
 
 /// Resizes to exactly `width` x `height`, as diffusers' default (Lanczos) does.
-pub(crate) fn resize(pixels: &RgbImage, width: u32, height: u32) -> RgbImage {
+pub fn resize(pixels: &RgbImage, width: u32, height: u32) -> RgbImage {
     if pixels.dimensions() == (width, height) {
         return pixels.clone();
     }

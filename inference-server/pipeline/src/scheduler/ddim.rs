@@ -46,10 +46,6 @@ impl Scheduler for Ddim {
         self.walk.timesteps()
     }
 
-    fn init_noise_sigma(&self) -> f64 {
-        1.0
-    }
-
     fn start_at(&mut self, index: usize) {
         self.walk.start_at(index);
     }
@@ -57,10 +53,6 @@ impl Scheduler for Ddim {
     fn add_noise(&self, clean: &Tensor, noise: &Tensor) -> Result<Tensor> {
         let alpha = self.alphas.at(self.walk.timestep());
         combine(&[(alpha.sqrt(), clean), ((1.0 - alpha).sqrt(), noise)])
-    }
-
-    fn scale_model_input(&self, latents: &Tensor) -> Result<Tensor> {
-        Ok(latents.clone())
     }
 
     fn step(&mut self, output: &Tensor, latents: &Tensor, noise: &mut TorchGenerator) -> Result<Tensor> {

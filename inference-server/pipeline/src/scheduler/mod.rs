@@ -41,8 +41,10 @@ pub(crate) trait Scheduler: Send {
         1
     }
 
-    /// Deviation of the initial latents.
-    fn init_noise_sigma(&self) -> f64;
+    /// Deviation of the initial latents: 1 where the variance is preserved.
+    fn init_noise_sigma(&self) -> f64 {
+        1.0
+    }
 
     /// Leaves out the evaluations before `index` (image to image: the steps to skip times [`Self::order`]); called
     /// before anything else. [`Self::timesteps`] are those that are left.
@@ -51,8 +53,10 @@ pub(crate) trait Scheduler: Send {
     /// Clean latents at the noise level of the next evaluation.
     fn add_noise(&self, clean: &Tensor, noise: &Tensor) -> Result<Tensor>;
 
-    /// Latents as the UNet wants them in the next evaluation.
-    fn scale_model_input(&self, latents: &Tensor) -> Result<Tensor>;
+    /// Latents as the UNet wants them in the next evaluation: as they are where the variance is preserved.
+    fn scale_model_input(&self, latents: &Tensor) -> Result<Tensor> {
+        Ok(latents.clone())
+    }
 
     /// The latents after the next evaluation, from the model's output for it and the latents before it (not scaled).
     /// Fresh noise, if any, comes from `noise`. An error when no evaluation is left.

@@ -163,10 +163,6 @@ impl Scheduler for Pndm {
         self.walk.timesteps()
     }
 
-    fn init_noise_sigma(&self) -> f64 {
-        1.0
-    }
-
     fn start_at(&mut self, index: usize) {
         if index > 0 && self.warm_up > 0 {
             // A walk that starts in the middle of the Runge-Kutta steps leads nowhere (diffusers goes that way,
@@ -180,10 +176,6 @@ impl Scheduler for Pndm {
     fn add_noise(&self, clean: &Tensor, noise: &Tensor) -> Result<Tensor> {
         let alpha = self.alphas.at(self.walk.timestep());
         combine(&[(alpha.sqrt(), clean), ((1.0 - alpha).sqrt(), noise)])
-    }
-
-    fn scale_model_input(&self, latents: &Tensor) -> Result<Tensor> {
-        Ok(latents.clone())
     }
 
     fn step(&mut self, output: &Tensor, latents: &Tensor, _noise: &mut TorchGenerator) -> Result<Tensor> {

@@ -129,20 +129,12 @@ impl Scheduler for UniPcMultistep {
         self.base.walk.timesteps()
     }
 
-    fn init_noise_sigma(&self) -> f64 {
-        1.0
-    }
-
     fn start_at(&mut self, index: usize) {
         self.base.walk.start_at(index);
     }
 
     fn add_noise(&self, clean: &Tensor, noise: &Tensor) -> Result<Tensor> {
         self.base.add_noise(clean, noise)
-    }
-
-    fn scale_model_input(&self, latents: &Tensor) -> Result<Tensor> {
-        Ok(latents.clone())
     }
 
     fn step(&mut self, output: &Tensor, latents: &Tensor, _noise: &mut TorchGenerator) -> Result<Tensor> {

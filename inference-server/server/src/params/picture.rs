@@ -2,7 +2,6 @@
 
 use std::io::Cursor;
 
-use image::imageops::FilterType;
 use image::{DynamicImage, ImageDecoder, ImageFormat, ImageReader, RgbImage};
 
 /// Decodes a PNG, JPEG or WebP file of at most `max_pixels` and fits it to `width` x `height`, so that a waiting request
@@ -31,11 +30,7 @@ pub fn decode(file: &[u8], max_pixels: u64, width: usize, height: usize) -> Resu
     picture.apply_orientation(orientation);
     let rgb = on_white(picture);
     let side = |n: usize| u32::try_from(n).map_err(|_| "the size is too large".to_owned());
-    let (width, height) = (side(width)?, side(height)?);
-    if rgb.dimensions() == (width, height) {
-        return Ok(rgb);
-    }
-    Ok(image::imageops::resize(&rgb, width, height, FilterType::Lanczos3))
+    Ok(diffusion_pipeline::resize(&rgb, side(width)?, side(height)?))
 }
 
 fn on_white(picture: DynamicImage) -> RgbImage {
