@@ -1,5 +1,8 @@
 //! Version v1alpha1 of `DiffusionService`.
 
+// KubeSchema writes each struct again, with its `pub`, inside of a function.
+#![allow(unreachable_pub)]
+
 mod accelerator;
 mod access;
 mod autoscaling;
@@ -17,6 +20,7 @@ use k8s_openapi::api::core::v1::{
 use kube::{CustomResource, KubeSchema};
 pub use model::{AccessMode, Cache, Model, Precision};
 pub use picture::{Defaults, Limits, Scheduler};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 pub use service::{ServicePort, ServiceType};
 pub use status::{DiffusionServiceStatus, Download, ModelStatus};
@@ -151,7 +155,7 @@ pub struct DiffusionServiceSpec {
 }
 
 /// When an image is pulled.
-#[derive(KubeSchema, Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(JsonSchema, Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ImagePullPolicy {
     /// Before every start of a container.
     Always,
