@@ -154,6 +154,36 @@ pub struct DiffusionServiceSpec {
     pub suspend: bool,
 }
 
+impl DiffusionServiceSpec {
+    /// A spec in which everything but the model's source is at its default.
+    pub fn new(source: &str) -> Self {
+        Self {
+            model: Model::new(source),
+            image: None,
+            image_pull_policy: ImagePullPolicy::default(),
+            image_pull_secrets: Vec::new(),
+            defaults: Defaults::default(),
+            limits: Limits::default(),
+            replicas: two(),
+            autoscaling: Autoscaling::default(),
+            service: ServicePort::default(),
+            accelerator: None,
+            resources: None,
+            node_selector: BTreeMap::new(),
+            tolerations: Vec::new(),
+            affinity: None,
+            topology_spread_constraints: None,
+            priority_class_name: None,
+            runtime_class_name: None,
+            auth: None,
+            pod_disruption_budget: PodDisruptionBudget::default(),
+            network_policy: NetworkPolicy::default(),
+            monitoring: Monitoring::default(),
+            suspend: false,
+        }
+    }
+}
+
 /// When an image is pulled.
 #[derive(JsonSchema, Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ImagePullPolicy {

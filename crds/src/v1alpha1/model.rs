@@ -58,6 +58,19 @@ pub struct Model {
     pub cache: Option<Cache>,
 }
 
+impl Model {
+    /// A model with everything else at its default.
+    pub fn new(source: &str) -> Self {
+        Self {
+            source: source.to_owned(),
+            endpoint: None,
+            token_secret_ref: None,
+            precision: Precision::default(),
+            cache: None,
+        }
+    }
+}
+
 /// Type of the weights.
 #[derive(JsonSchema, Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
