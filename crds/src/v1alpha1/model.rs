@@ -109,7 +109,7 @@ impl Precision {
 pub struct Cache {
     /// Size of the claim, for example 8Gi. It can grow where the storage class allows, not shrink.
     #[x_kube(
-        validation = Rule::new("type(self) == int ? self > 0 : isQuantity(string(self)) && quantity(string(self)).isGreaterThan(quantity('0'))")
+        validation = Rule::new("isQuantity(string(self)) && quantity(string(self)).isGreaterThan(quantity('0'))")
             .message("must be a quantity above 0, for example 8Gi"),
     )]
     pub size: Quantity,
