@@ -1,6 +1,7 @@
 //! `spec.accelerator`: a device for each pod.
 
 use kube::KubeSchema;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// A device for each pod. It picks the server's image, the resource that the pod asks for, and a roll-out that needs no
@@ -24,7 +25,7 @@ pub struct Accelerator {
 }
 
 /// Kinds of device.
-#[derive(KubeSchema, Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(JsonSchema, Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum AcceleratorType {
     /// The CPU.

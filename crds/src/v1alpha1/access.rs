@@ -40,7 +40,7 @@ pub struct PodDisruptionBudget {
     pub enabled: bool,
     /// Pods that may be taken away at one time: a number or a percentage.
     #[serde(default = "one")]
-    #[x_kube(validation = Rule::new("type(self) == int ? self >= 0 : string(self).matches('^(100|[1-9]?[0-9])%$')").message("must be a number or a percentage, for example 1 or 25%"))]
+    #[x_kube(validation = Rule::new("string(self).matches('^([0-9]+|(100|[1-9]?[0-9])%)$')").message("must be a number or a percentage, for example 1 or 25%"))]
     pub max_unavailable: IntOrString,
 }
 

@@ -1,5 +1,8 @@
 //! Version v1alpha1 of `DiffusionService`.
 
+// KubeSchema writes each struct again, with its `pub`, inside of a function.
+#![allow(unreachable_pub)]
+
 mod accelerator;
 mod access;
 mod autoscaling;
@@ -17,6 +20,7 @@ use k8s_openapi::api::core::v1::{
 use kube::{CustomResource, KubeSchema};
 pub use model::{AccessMode, Cache, Model, Precision};
 pub use picture::{Defaults, Limits, Scheduler};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 pub use service::{ServicePort, ServiceType};
 pub use status::{DiffusionServiceStatus, Download, ModelStatus};
@@ -150,8 +154,38 @@ pub struct DiffusionServiceSpec {
     pub suspend: bool,
 }
 
+impl DiffusionServiceSpec {
+    /// A spec in which everything but the model's source is at its default.
+    pub fn new(source: &str) -> Self {
+        Self {
+            model: Model::new(source),
+            image: None,
+            image_pull_policy: ImagePullPolicy::default(),
+            image_pull_secrets: Vec::new(),
+            defaults: Defaults::default(),
+            limits: Limits::default(),
+            replicas: two(),
+            autoscaling: Autoscaling::default(),
+            service: ServicePort::default(),
+            accelerator: None,
+            resources: None,
+            node_selector: BTreeMap::new(),
+            tolerations: Vec::new(),
+            affinity: None,
+            topology_spread_constraints: None,
+            priority_class_name: None,
+            runtime_class_name: None,
+            auth: None,
+            pod_disruption_budget: PodDisruptionBudget::default(),
+            network_policy: NetworkPolicy::default(),
+            monitoring: Monitoring::default(),
+            suspend: false,
+        }
+    }
+}
+
 /// When an image is pulled.
-#[derive(KubeSchema, Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(JsonSchema, Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ImagePullPolicy {
     /// Before every start of a container.
     Always,

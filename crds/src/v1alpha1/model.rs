@@ -2,6 +2,7 @@
 
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use kube::KubeSchema;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::SecretKey;
@@ -57,8 +58,21 @@ pub struct Model {
     pub cache: Option<Cache>,
 }
 
+impl Model {
+    /// A model with everything else at its default.
+    pub fn new(source: &str) -> Self {
+        Self {
+            source: source.to_owned(),
+            endpoint: None,
+            token_secret_ref: None,
+            precision: Precision::default(),
+            cache: None,
+        }
+    }
+}
+
 /// Type of the weights.
-#[derive(KubeSchema, Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(JsonSchema, Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Precision {
     /// f32 on a CPU, f16 on an accelerator.
@@ -95,7 +109,7 @@ impl Precision {
 pub struct Cache {
     /// Size of the claim, for example 8Gi. It can grow where the storage class allows, not shrink.
     #[x_kube(
-        validation = Rule::new("type(self) == int ? self > 0 : isQuantity(string(self)) && quantity(string(self)).isGreaterThan(quantity('0'))")
+        validation = Rule::new("isQuantity(string(self)) && quantity(string(self)).isGreaterThan(quantity('0'))")
             .message("must be a quantity above 0, for example 8Gi"),
     )]
     pub size: Quantity,
@@ -114,7 +128,7 @@ pub struct Cache {
 }
 
 /// How a volume can be mounted.
-#[derive(KubeSchema, Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(JsonSchema, Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum AccessMode {
     /// By the pods of one node.
     ReadWriteOnce,

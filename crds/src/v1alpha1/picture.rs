@@ -1,6 +1,7 @@
 //! `spec.defaults` and `spec.limits`: what a request gets and what it may ask for.
 
 use kube::KubeSchema;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// Parameters of a request that does not give them.
@@ -35,7 +36,7 @@ pub struct Defaults {
 }
 
 /// The schedulers that the server knows, by their names in a request.
-#[derive(KubeSchema, Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(JsonSchema, Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[allow(missing_docs)] // the names are the documentation
 pub enum Scheduler {

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use kube::KubeSchema;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// How the pods are reached.
@@ -40,7 +41,7 @@ pub struct ServicePort {
 }
 
 /// Kinds of Service.
-#[derive(KubeSchema, Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(JsonSchema, Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ServiceType {
     /// An address from outside the cluster.
     #[default]

@@ -1,7 +1,7 @@
 //! `status`: what the operator saw.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
-use kube::{KubeSchema, core::ListMerge};
+use kube::KubeSchema;
 use serde::{Deserialize, Serialize};
 
 /// What the operator saw.
