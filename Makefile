@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
 
-.PHONY: help deps demo test lint fmt golden bench
+.PHONY: help deps demo test lint fmt images charts golden bench
 
 help: ## This list.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -24,6 +24,12 @@ lint: deps ## Formatting and clippy, warnings are errors.
 
 fmt: ## Format the code.
 	@cargo fmt --all
+
+images: deps ## Build the container images into the cache, with docker, podman or buildah.
+	@scripts/images
+
+charts: ## Lint the helm charts and check what they render.
+	@scripts/charts-test
 
 golden: ## Make the golden values again with diffusers and torch (6 GB the first time), and say what changed.
 	@OMP_NUM_THREADS=1 "$$(scripts/oracle)" inference-server/golden/run.py
