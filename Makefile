@@ -2,10 +2,10 @@
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
 
-.PHONY: help deps demo test lint fmt golden bench
+.PHONY: help deps demo test lint fmt golden bench cluster-up cluster-down
 
 help: ## This list.
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 deps: ## Install what the build needs (a C compiler, curl, Rust's components).
 	@scripts/install-deps
@@ -30,3 +30,9 @@ golden: ## Make the golden values again with diffusers and torch (6 GB the first
 
 bench: deps ## Time Stable Diffusion's shape beside torch, OpenVINO and candle-transformers (20 minutes).
 	@scripts/bench
+
+cluster-up: ## Start a Kubernetes cluster for tests (NODES=1, CLUSTER=local|kind|current); see docs/cluster.md.
+	@scripts/cluster-up
+
+cluster-down: ## End it, and leave nothing behind.
+	@scripts/cluster-down
