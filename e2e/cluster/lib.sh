@@ -28,7 +28,7 @@ max_nodes=4
 # The network that the machines and the host share; set by load_network.
 network_prefix='' control_address='' host_address='' load_balancer_range=''
 # shellcheck source=/dev/null
-load_network() { . "${1:-$run/network}" 2>/dev/null || die "no cluster is running: make cluster-up"; }
+load_network() { . "$1" 2>/dev/null || die "no cluster is running: make cluster-up"; }
 
 say() { echo "== cluster: $*"; }
 die() { echo "error: $*" >&2; exit 1; }
@@ -80,9 +80,7 @@ remove_cgroups() {
   local controller directory pid end=$((SECONDS + 30))
   while :; do
     # A frozen process does not die.
-    for directory in $(find "/sys/fs/cgroup/freezer/$cgroup${1:+/$1}" -name freezer.state 2>/dev/null); do
-      echo THAWED >"$directory" 2>/dev/null || true
-    done
+    find "/sys/fs/cgroup/freezer/$cgroup${1:+/$1}" -name freezer.state -exec sh -c 'echo THAWED >"$1"' - {} \; 2>/dev/null || true
     for pid in $(processes_of "${1:-}"); do kill -KILL "$pid" 2>/dev/null || true; done
     local left=
     for controller in $(controllers); do
