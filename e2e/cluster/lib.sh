@@ -14,6 +14,8 @@ images=$cache/cluster/images
 # Small things of a running cluster: keys, pids, what must be put back. Big things (images, logs, volumes) are in $disk.
 run=/run/diffusion-operator-cluster
 disk=$cache/cluster/machines
+# The administrator's; `up` gives every clone that asks a copy.
+admin=$run/admin.kubeconfig
 kubeconfig=$clone/e2e/kubeconfig
 
 # Every cgroup of the cluster is below this one, in each controller; its one interface on the host has this name.
@@ -29,6 +31,8 @@ max_nodes=4
 network_prefix='' control_address='' host_address='' load_balancer_range=''
 # shellcheck source=/dev/null
 load_network() { . "$1" 2>/dev/null || die "no cluster is running: make cluster-up"; }
+
+kubectl() { "$bin/kubectl" --kubeconfig "$admin" "$@"; }
 
 say() { echo "== cluster: $*"; }
 die() { echo "error: $*" >&2; exit 1; }
