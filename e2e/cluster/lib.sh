@@ -27,8 +27,8 @@ service_range=10.96.0.0/16
 dns_address=10.96.0.10
 max_nodes=4
 
-# The network that the machines and the host share; set by load_network.
-network_prefix='' control_address='' host_address='' load_balancer_range=''
+# The network that the machines and the host share, and the nodes' limits (bytes, cores; empty: none); set by load_network.
+network_prefix='' control_address='' host_address='' load_balancer_range='' node_cpus='' node_memory=''
 # shellcheck source=/dev/null
 load_network() { . "$1" 2>/dev/null || die "no cluster is running: make cluster-up"; }
 
