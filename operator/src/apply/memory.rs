@@ -14,7 +14,7 @@ use serde_json::Value;
 
 /// Fingerprints of a desired object and of the object that came of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Print {
+pub(super) struct Print {
     desired: u64,
     live: u64,
 }
@@ -29,13 +29,13 @@ impl Memory {
     }
 
     /// Whether exactly this was written, and exactly that came of it.
-    pub fn knows(&self, owner: &str, kind: &str, name: &str, print: Print) -> bool {
+    pub(super) fn knows(&self, owner: &str, kind: &str, name: &str, print: Print) -> bool {
         let memory = self.lock();
         memory.get(owner).and_then(|o| o.get(&(kind.to_owned(), name.to_owned()))) == Some(&print)
     }
 
     /// Remembers a write.
-    pub fn remember(&self, owner: &str, kind: &str, name: &str, print: Print) {
+    pub(super) fn remember(&self, owner: &str, kind: &str, name: &str, print: Print) {
         self.lock().entry(owner.to_owned()).or_default().insert((kind.to_owned(), name.to_owned()), print);
     }
 
@@ -46,7 +46,7 @@ impl Memory {
 }
 
 /// The fingerprints of a pair.
-pub fn print(desired: &impl Serialize, live: &impl Serialize) -> Print {
+pub(super) fn print(desired: &impl Serialize, live: &impl Serialize) -> Print {
     Print { desired: hash(serde_json::to_value(desired).unwrap_or_default()), live: hash(settled(live)) }
 }
 

@@ -44,6 +44,12 @@ pub enum ApplyError {
         /// Its name.
         name: String,
     },
+    /// The cluster does not know the kind.
+    #[error("the cluster does not know the kind {kind}; install what defines it, or turn off what asks for it in spec")]
+    UnknownKind {
+        /// The kind.
+        kind: String,
+    },
     /// The API server said no.
     #[error("can't write {kind} {name}: {source}")]
     Api {

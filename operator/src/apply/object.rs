@@ -92,10 +92,13 @@ impl Target<'_> {
             }
         }
         let params = PatchParams::apply(MANAGER).force();
-        let made = api
-            .patch(&name, &params, &Patch::Apply(desired))
-            .await
-            .map_err(|source| ApplyError::Api { kind: kind.to_owned(), name: name.clone(), source })?;
+        let made = api.patch(&name, &params, &Patch::Apply(desired)).await.map_err(|source| match source {
+            // A missing namespace is 404, too, but says so.
+            kube::Error::Api(status) if status.code == 404 && status.reason != "NotFound" => {
+                ApplyError::UnknownKind { kind: kind.to_owned() }
+            }
+            source => ApplyError::Api { kind: kind.to_owned(), name: name.clone(), source },
+        })?;
         self.memory.remember(self.uid(), kind, &name, print(desired, &made));
         let verb = match live {
             None => Some(Verb::Created),

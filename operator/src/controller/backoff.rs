@@ -36,7 +36,7 @@ impl Backoff {
 }
 
 /// A time between `full * (1 - share)` and `full`.
-pub fn jitter(full: Duration, share: f64) -> Duration {
+pub(super) fn jitter(full: Duration, share: f64) -> Duration {
     // The seed of every RandomState is another: randomness enough to spread waits.
     let random = RandomState::new().build_hasher().finish() as f64 / u64::MAX as f64;
     full.mul_f64(1.0 - share * random)

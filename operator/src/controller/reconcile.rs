@@ -28,7 +28,7 @@ const DOWNLOADING: Duration = Duration::from_secs(5);
 
 /// A reconcile that failed. All of it was told in the status, too, if that could be written.
 #[derive(Debug, thiserror::Error)]
-pub enum ReconcileError {
+pub(super) enum ReconcileError {
     /// A read failed.
     #[error(transparent)]
     Observe(#[from] ObserveError),
@@ -51,7 +51,7 @@ pub enum ReconcileError {
 
 impl ReconcileError {
     /// The step that failed, for metrics.
-    pub fn step(&self) -> Step {
+    pub(super) fn step(&self) -> Step {
         match self {
             Self::Observe(_) => Step::Observe,
             Self::Invalid(_) | Self::Unreadable(_) => Step::Validate,

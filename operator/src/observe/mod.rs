@@ -159,6 +159,10 @@ async fn list<K: Kind>(client: &Client, namespace: &str, name: &str) -> Result<V
 
 async fn monitor_of(client: &Client, namespace: &str, name: &str) -> Result<Option<DynamicObject>, ObserveError> {
     let api: Api<DynamicObject> = Api::namespaced_with(client.clone(), namespace, &pod_monitor_resource());
-    // Where the kind is not known, the answer is 404, too.
-    api.get_opt(name).map_err(|source| ObserveError { kind: "PodMonitor", source }).await
+    match api.get(name).await {
+        Ok(monitor) => Ok(Some(monitor)),
+        // Also where the kind is not known, but then without a reason, which get_opt wants to see.
+        Err(kube::Error::Api(status)) if status.code == 404 => Ok(None),
+        Err(source) => Err(ObserveError { kind: "PodMonitor", source }),
+    }
 }

@@ -49,7 +49,7 @@ pub fn rolled_out(deployment: &Deployment) -> RollOut {
 }
 
 /// Why pods can't even be made (a quota, a policy), if the Deployment says so.
-pub fn creation_failure(deployment: &Deployment) -> Option<String> {
+pub(super) fn creation_failure(deployment: &Deployment) -> Option<String> {
     let failure = deployment.status.as_ref()?.conditions.iter().flatten().find(|c| c.type_.as_deref() == Some("ReplicaFailure") && c.status.as_deref() == Some("True"))?;
     Some(failure.message.clone().unwrap_or_default())
 }

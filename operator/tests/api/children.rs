@@ -176,3 +176,15 @@ async fn a_retained_claim_outlives_its_resource_and_is_found_again() {
     world.condition("sd", "Degraded", "False", "AsExpected").await;
     assert_eq!(claims.get("sd-model").await.unwrap().uid(), claim.uid());
 }
+
+#[tokio::test]
+async fn a_kind_that_the_cluster_does_not_know_is_named_and_the_rest_is_made() {
+    let world = World::new("monitor").await;
+    let _operator = world.operator();
+    world.apply("sd", minimal_and(json!({"monitoring": {"enabled": true}}))).await.unwrap();
+    let message = world.condition("sd", "Degraded", "True", "ApplyFailed").await;
+    assert!(message.contains("does not know the kind PodMonitor"), "{message}");
+    world.until("Deployment", || async { world.api::<Deployment>().get_opt("sd").await.unwrap() }).await;
+    world.apply("sd", minimal()).await.unwrap();
+    world.condition("sd", "Degraded", "False", "AsExpected").await;
+}

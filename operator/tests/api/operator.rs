@@ -133,7 +133,7 @@ impl Operator {
         let file = fs::File::create(&log).unwrap();
         let child = Command::new("setpriv")
             .args(["--pdeathsig", "KILL", env!("CARGO_BIN_EXE_diffusion-operator"), "run"])
-            .args(["--namespace", namespace, "--admin-listen", &admin, "--log", "info,diffusion_operator=debug"])
+            .args(["--namespace", namespace, "--admin-listen", &admin, "--log", "info,diffusion_operator=debug,kube_client=error"])
             .args(if arguments.contains(&"--leader-election") { &[][..] } else { &["--leader-election", "false"] })
             .args(arguments)
             .env("KUBECONFIG", kubeconfig)
