@@ -107,7 +107,7 @@ pub async fn apply(target: Target<'_>, desired: Objects, observed: &mut Observed
     target.one(&mut out, claim, &mut observed.claim).await;
     let cached = target.download(&mut out, job, observed).await;
     target.deployment(&mut out, deployment, cached, &mut observed.deployment).await;
-    target.one(&mut out, Some(service), &mut observed.service).await;
+    target.service(&mut out, service, &mut observed.service).await;
     target.one(&mut out, autoscaler, &mut observed.autoscaler).await;
     target.one(&mut out, disruption_budget, &mut observed.disruption_budget).await;
     let monitors = Api::namespaced_with(target.client.clone(), &target.service.namespace, &pod_monitor_resource());

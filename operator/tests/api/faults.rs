@@ -109,7 +109,7 @@ async fn a_resource_that_can_not_be_read_is_told_so_and_does_not_stop_others() {
     let kind = ApiResource::erase::<DiffusionService>(&());
     let api: Api<DynamicObject> = Api::namespaced_with(world.client.clone(), &world.namespace, &kind);
     let body = json!({"apiVersion": "diffusion-operator.dev/v1alpha1", "kind": "DiffusionService",
-        "metadata": {"name": "odd"}, "spec": {"model": {"source": "bundled://emoji"}, "replicas": "many"}});
+        "metadata": {"name": "odd"}, "spec": {"model": {"source": "bundled://emoji"}, "suspend": "perhaps"}});
     api.create(&PostParams::default(), &serde_json::from_value(body).unwrap()).await.unwrap();
     let _operator = world.operator();
     let told = world

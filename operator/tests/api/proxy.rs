@@ -39,7 +39,7 @@ pub struct Proxy {
 struct State {
     client: Client,
     fault: Mutex<Fault>,
-    writes: AtomicUsize,
+    writes: Mutex<Vec<String>>,
     refused: AtomicUsize,
 }
 
@@ -50,7 +50,7 @@ impl Proxy {
         let state = Arc::new(State {
             client,
             fault: Mutex::new(Fault::None),
-            writes: AtomicUsize::new(0),
+            writes: Mutex::default(),
             refused: AtomicUsize::new(0),
         });
         let shared = Arc::clone(&state);
@@ -71,9 +71,9 @@ impl Proxy {
         *self.state.fault.lock().unwrap() = fault;
     }
 
-    /// Writes that got through, Leases left out.
-    pub fn writes(&self) -> usize {
-        self.state.writes.load(Ordering::SeqCst)
+    /// Writes that got through, Leases left out: method and path.
+    pub fn writes(&self) -> Vec<String> {
+        self.state.writes.lock().unwrap().clone()
     }
 
     /// Requests that a fault was made of.
@@ -107,7 +107,7 @@ async fn forward(state: Arc<State>, request: Request<Incoming>) -> Result<Respon
         return Ok(answer(StatusCode::INTERNAL_SERVER_ERROR));
     }
     if write && !path.contains("/leases") {
-        state.writes.fetch_add(1, Ordering::SeqCst);
+        state.writes.lock().unwrap().push(format!("{} {path}", head.method));
     }
     let mut onward = Request::builder().method(head.method).uri(head.uri.path_and_query().unwrap().as_str());
     for (name, value) in head.headers.iter().filter(|(n, _)| !matches!(n.as_str(), "host" | "authorization" | "connection")) {
