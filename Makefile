@@ -2,10 +2,10 @@
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
 
-.PHONY: help deps demo test lint fmt images charts golden bench
+.PHONY: help deps demo test lint fmt images charts golden bench kube cluster-up cluster-down
 
 help: ## This list.
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 deps: ## Install what the build needs (a C compiler, curl, Rust's components).
 	@scripts/install-deps
@@ -36,3 +36,13 @@ golden: ## Make the golden values again with diffusers and torch (6 GB the first
 
 bench: deps ## Time Stable Diffusion's shape beside torch, OpenVINO and candle-transformers (20 minutes).
 	@scripts/bench
+
+kube: ## Build the Kubernetes programs that tests and the local cluster need, from their Go modules, into the cache.
+	@scripts/install-cluster-deps
+	@e2e/cluster/build
+
+cluster-up: ## Start a Kubernetes cluster for tests (NODES=1, CLUSTER=local|kind|current); see docs/cluster.md.
+	@scripts/cluster-up
+
+cluster-down: ## End it, and leave nothing behind.
+	@scripts/cluster-down
