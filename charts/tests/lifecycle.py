@@ -80,7 +80,7 @@ class Lifecycle(unittest.TestCase):
 
     def leftovers(self):
         kinds = "deployments,services,serviceaccounts,roles,rolebindings,clusterroles,clusterrolebindings,networkpolicies,poddisruptionbudgets,pods"
-        return kubectl("get", kinds, "--selector", "app.kubernetes.io/part-of=diffusion-operator", "--output", "name").split()
+        return kubectl("get", kinds, "--selector", "app.kubernetes.io/part-of=diffusion-operator,app.kubernetes.io/managed-by=Helm", "--output", "name").split()
 
     def test_every_object_is_one_that_the_api_server_takes(self):
         helm("install", "crds", CRDS)
