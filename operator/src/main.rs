@@ -19,7 +19,7 @@ async fn main() -> ExitCode {
             Err(error) => Err(error),
         },
         Command::Render(args) => print_objects(&args),
-        Command::Crd => diffusion_crds::crd_yaml().map(|yaml| print!("{yaml}")),
+        Command::Crd => definition().map(|yaml| print!("{yaml}")),
         Command::Selftest(args) => selftest(&args).await,
     };
     match done {
@@ -52,4 +52,9 @@ fn log(args: &RunArgs) -> Result<(), String> {
         LogFormat::Json => logs.json().init(),
     }
     Ok(())
+}
+
+fn definition() -> Result<String, String> {
+    use kube::CustomResourceExt;
+    serde_saphyr::to_string(&diffusion_crds::DiffusionService::crd()).map_err(|e| e.to_string())
 }

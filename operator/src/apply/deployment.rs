@@ -53,15 +53,11 @@ impl Target<'_> {
         let Some(live) = live else {
             // The first time the number goes along, so that no pod is started only to be one of two a moment later.
             let first = if cached == Cached::NotYet { 0 } else { wanted(replicas, None).unwrap_or(1) };
-            if let Some(spec) = desired.spec.as_mut() {
-                spec.replicas = Some(first);
-            }
+            desired.spec.replicas = Some(first);
             let (made, verb) = self.make(&api, KIND, &desired, None).await?;
             self.set_replicas(&api, &made, first).await?;
             out.changes.extend(verb.map(|verb| Change { verb, kind: KIND.into(), name: made.name_any() }));
-            if let Some(spec) = desired.spec.as_mut() {
-                spec.replicas = None;
-            }
+            desired.spec.replicas = None;
             return Ok(self.make(&api, KIND, &desired, Some(&made)).await?.0);
         };
         self.check(KIND, &live.metadata)?;
@@ -116,7 +112,7 @@ fn wanted(replicas: Replicas, now: Option<i32>) -> Option<i32> {
 }
 
 fn replicas_of(deployment: &Deployment) -> i32 {
-    deployment.spec.as_ref().and_then(|s| s.replicas).unwrap_or(1)
+    deployment.spec.replicas.unwrap_or(1)
 }
 
 /// Whether nobody but the manager that is about to drop it says how many pods there are.
@@ -146,7 +142,7 @@ fn held(desired: &Deployment, live: &Deployment) -> Option<Held> {
 }
 
 fn image(deployment: &Deployment) -> Option<String> {
-    deployment.spec.as_ref()?.template.spec.as_ref()?.containers.first()?.image.clone()
+    deployment.spec.template.spec.as_ref()?.containers.first()?.image.clone()
 }
 
 #[cfg(test)]

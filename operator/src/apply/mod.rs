@@ -68,7 +68,7 @@ pub struct Outcome {
 }
 
 /// Where writes go, and who they are for.
-#[derive(Debug, Clone, Copy)]
+#[derive(Clone, Copy)]
 pub struct Target<'a> {
     /// Client.
     pub client: &'a Client,

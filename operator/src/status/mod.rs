@@ -64,7 +64,7 @@ pub fn status(resource: &DiffusionService, evidence: &Evidence<'_>, now: &Time) 
     let of_deployment = deployment.and_then(|d| d.status.as_ref());
     let replicas = of_deployment.and_then(|s| s.replicas).unwrap_or(0);
     let ready = of_deployment.and_then(|s| s.ready_replicas).unwrap_or(0);
-    let desired = deployment.and_then(|d| d.spec.as_ref()?.replicas).unwrap_or(0);
+    let desired = deployment.and_then(|d| d.spec.replicas).unwrap_or(0);
     let address = observed.service.as_ref().and_then(address);
     let model = download::model(&spec.model.source, observed, evidence, before.model.as_ref());
     let facts = evidence.facts.as_ref();
@@ -80,7 +80,7 @@ pub fn status(resource: &DiffusionService, evidence: &Evidence<'_>, now: &Time) 
         desired_replicas: desired,
         selector: Some(names::selector(&resource.name_any())),
         image: deployment
-            .and_then(|d| d.spec.as_ref()?.template.spec.as_ref()?.containers.first()?.image.clone()),
+            .and_then(|d| d.spec.template.spec.as_ref()?.containers.first()?.image.clone()),
         precision: facts.and_then(|f| f.precision.clone()).or_else(|| kept(&before.precision)),
         scheduler: facts.and_then(|f| f.scheduler.clone()).or_else(|| kept(&before.scheduler)),
         seconds_per_image: seconds(before.seconds_per_image.filter(|_| same_model), facts.and_then(|f| f.seconds_per_image)),

@@ -33,24 +33,23 @@ impl RollOut {
 
 /// Reads it off.
 pub fn rolled_out(deployment: &Deployment) -> RollOut {
-    let spec = deployment.spec.as_ref();
     let status = deployment.status.clone().unwrap_or_default();
-    let conditions = status.conditions.unwrap_or_default();
     RollOut {
         seen: status.observed_generation.is_some() && status.observed_generation >= deployment.metadata.generation,
-        wanted: spec.and_then(|s| s.replicas).unwrap_or(1),
+        wanted: deployment.spec.replicas.unwrap_or(1),
         updated: status.updated_replicas.unwrap_or(0),
         total: status.replicas.unwrap_or(0),
         ready: status.ready_replicas.unwrap_or(0),
-        stalled: conditions
+        stalled: status
+            .conditions
             .iter()
-            .any(|c| c.type_ == "Progressing" && c.reason.as_deref() == Some("ProgressDeadlineExceeded")),
+            .flatten()
+            .any(|c| c.type_.as_deref() == Some("Progressing") && c.reason.as_deref() == Some("ProgressDeadlineExceeded")),
     }
 }
 
 /// Why pods can't even be made (a quota, a policy), if the Deployment says so.
 pub fn creation_failure(deployment: &Deployment) -> Option<String> {
-    let conditions = deployment.status.as_ref()?.conditions.as_ref()?;
-    let failure = conditions.iter().find(|c| c.type_ == "ReplicaFailure" && c.status == "True")?;
+    let failure = deployment.status.as_ref()?.conditions.iter().flatten().find(|c| c.type_.as_deref() == Some("ReplicaFailure") && c.status.as_deref() == Some("True"))?;
     Some(failure.message.clone().unwrap_or_default())
 }

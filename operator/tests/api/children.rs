@@ -26,14 +26,14 @@ async fn the_shortest_resource_becomes_the_whole_set() {
     let resource = world.apply("sd", minimal()).await.unwrap();
     let deployment = world.until("Deployment", || async { world.api::<Deployment>().get_opt("sd").await.unwrap() }).await;
     world.condition("sd", "Progressing", "True", "Starting").await;
-    let spec = world.api::<Deployment>().get("sd").await.unwrap().spec.unwrap();
+    let spec = world.api::<Deployment>().get("sd").await.unwrap().spec;
     assert_eq!(spec.replicas, Some(2));
     let service = world.api::<Service>().get("sd").await.unwrap().spec.unwrap();
     let port = &service.ports.unwrap()[0];
     assert_eq!((service.type_.as_deref(), port.port), (Some("LoadBalancer"), 80));
     assert_eq!(port.target_port, Some(IntOrString::String("http".into())));
     assert_eq!(service.selector, spec.selector.match_labels);
-    let scaler = world.api::<HorizontalPodAutoscaler>().get("sd").await.unwrap().spec.unwrap();
+    let scaler = world.api::<HorizontalPodAutoscaler>().get("sd").await.unwrap().spec;
     assert_eq!((scaler.min_replicas, scaler.max_replicas), (Some(2), 10));
     assert_eq!(scaler.metrics.unwrap()[0].resource.as_ref().unwrap().target.average_utilization, Some(80));
     let account = world.api::<ServiceAccount>().get("sd").await.unwrap();
@@ -131,7 +131,7 @@ async fn a_cached_model_is_downloaded_once_before_pods_start() {
     assert_eq!(claim.owner_references().len(), 1);
     world.condition("sd", "ModelAvailable", "False", "Downloading").await;
     let deployments = world.api::<Deployment>();
-    assert_eq!(deployments.get("sd").await.unwrap().spec.unwrap().replicas, Some(0), "no pod before the model");
+    assert_eq!(deployments.get("sd").await.unwrap().spec.replicas, Some(0), "no pod before the model");
     let done = json!({"status": {
         "startTime": "2026-01-01T00:00:00Z", "completionTime": "2026-01-01T00:01:00Z", "succeeded": 1,
         "conditions": [
@@ -141,7 +141,7 @@ async fn a_cached_model_is_downloaded_once_before_pods_start() {
     jobs.patch_status(&job.name_any(), &PatchParams::default(), &Patch::Merge(done)).await.unwrap();
     world
         .until("three pods wanted", || async {
-            (deployments.get("sd").await.unwrap().spec.unwrap().replicas == Some(3)).then_some(())
+            (deployments.get("sd").await.unwrap().spec.replicas == Some(3)).then_some(())
         })
         .await;
     world.condition("sd", "ModelAvailable", "True", "Downloaded").await;

@@ -94,7 +94,7 @@ async fn killed_in_the_middle_it_goes_on_where_it_was() {
         let name = format!("sd-{n}");
         world.condition(&name, "Progressing", "True", "Starting").await;
         let deployment = world.api::<Deployment>().get(&name).await.unwrap();
-        assert_eq!(deployment.spec.unwrap().replicas, Some(2), "{name}");
+        assert_eq!(deployment.spec.replicas, Some(2), "{name}");
     }
 }
 

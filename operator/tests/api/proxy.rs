@@ -8,6 +8,7 @@ use std::{
     },
 };
 
+use http_body_util::BodyExt;
 use hyper::{Method, Request, Response, StatusCode, body::Incoming, service::service_fn};
 use hyper_util::{
     rt::{TokioExecutor, TokioIo},
@@ -112,7 +113,8 @@ async fn forward(state: Arc<State>, request: Request<Incoming>) -> Result<Respon
     for (name, value) in head.headers.iter().filter(|(n, _)| !matches!(n.as_str(), "host" | "authorization" | "connection")) {
         onward = onward.header(name, value);
     }
-    let response = state.client.send(onward.body(Body::wrap_body(body)).unwrap()).await;
+    let body = body.collect().await.map(|b| b.to_bytes().to_vec()).unwrap_or_default();
+    let response = state.client.send(onward.body(Body::from(body)).unwrap()).await;
     Ok(response.unwrap_or_else(|_| answer(StatusCode::BAD_GATEWAY)))
 }
 

@@ -8,7 +8,7 @@ use serde_json::json;
 use crate::{minimal, minimal_and, operator::World};
 
 async fn replicas(world: &World) -> Option<i32> {
-    world.api::<Deployment>().get_opt("sd").await.unwrap().and_then(|d| d.spec.unwrap().replicas)
+    world.api::<Deployment>().get_opt("sd").await.unwrap().and_then(|d| d.spec.replicas)
 }
 
 /// Sets the number as the autoscaler does: by the scale subresource.

@@ -9,7 +9,7 @@ use crate::{minimal, minimal_and, operator::World};
 
 async fn image(world: &World) -> String {
     let deployment = world.api::<Deployment>().get("sd").await.unwrap();
-    deployment.spec.unwrap().template.spec.unwrap().containers[0].image.clone().unwrap()
+    deployment.spec.template.spec.unwrap().containers[0].image.clone().unwrap()
 }
 
 #[tokio::test]
@@ -25,7 +25,7 @@ async fn pods_of_before_stay_until_something_else_changes_them() {
     let message = world.condition("sd", "Progressing", "False", "UpdateWaits").await;
     assert!(message.contains("x.example/server:2") && message.contains("kubectl"), "{message}");
     let after = world.api::<Deployment>().get("sd").await.unwrap();
-    assert_eq!(before.spec.as_ref().unwrap().template, after.spec.as_ref().unwrap().template);
+    assert_eq!(before.spec.template, after.spec.template);
     assert_eq!(before.metadata.generation, after.metadata.generation);
 
     // What does not concern pods still works, and still leaves them alone.

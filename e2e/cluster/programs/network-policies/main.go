@@ -1,6 +1,6 @@
 // Command network-policies enforces the NetworkPolicies for the pods of one node with the engine of kube-network-policies. Unlike
-// that project's own command it takes a kubeconfig, because it runs on the node and not in a pod, and does not ask containerd for
-// plugins that an old one doesn't have. machine-node makes the rule that hands it the first packet of every connection.
+// that project's own command it takes a kubeconfig, because it runs on the node and not in a pod. machine-node makes the rule that
+// hands it the first packet of every connection.
 package main
 
 import (
@@ -41,10 +41,11 @@ func run(ctx context.Context, kubeconfig, node string, queue int) error {
 		return err
 	}
 	factory := informers.NewSharedInformerFactory(client, 0)
+	// Its NRI client must exist even though Debian's containerd has no NRI: without it, an address that is no pod's is a nil pointer.
 	controller, err := networkpolicy.NewController(client,
 		factory.Networking().V1().NetworkPolicies(), factory.Core().V1().Namespaces(), factory.Core().V1().Pods(),
 		nil, nil, nil, nil,
-		networkpolicy.Config{FailOpen: true, QueueID: queue, NodeName: node, NRIdisabled: true})
+		networkpolicy.Config{FailOpen: true, QueueID: queue, NodeName: node})
 	if err != nil {
 		return err
 	}
