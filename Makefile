@@ -10,7 +10,7 @@ help: ## This list.
 deps: ## Install what the build needs (a C compiler, curl, Rust's components).
 	@scripts/install-deps
 
-demo: deps ## Start the server on the bundled model and draw three pictures into demo/.
+demo: deps ## A cluster, the operator by helm, a service, and pictures through it in demo/ (CLUSTER=kind|current for another cluster).
 	@scripts/demo
 
 test: deps lint ## Run every test.

@@ -20,12 +20,12 @@ OPERATOR = {
         ("monitoring.coreos.com", ["podmonitors"], OWN),
         ("", ["pods"], WATCH),
         ("", ["pods/log"], ["get"]),
+        ("", ["events"], ["list"]),
         ("events.k8s.io", ["events"], ["create", "patch"]),
     ]
     for resource in resources
     for verb in verbs
 }
-CRD = {("apiextensions.k8s.io", "customresourcedefinitions", "get", ("diffusionservices.diffusion-operator.dev",))}
 LEASE = {("coordination.k8s.io", "leases", "create", ())} | {
     ("coordination.k8s.io", "leases", verb, ("diffusion-operator",)) for verb in ("get", "update", "patch")
 }
@@ -35,7 +35,7 @@ NAME = "diffusion-operator"
 class Rbac(unittest.TestCase):
     def test_in_all_namespaces_it_is_a_cluster_role(self):
         objects = operator()
-        self.assertEqual(rules(objects["ClusterRole", NAME]), OPERATOR | CRD)
+        self.assertEqual(rules(objects["ClusterRole", NAME]), OPERATOR)
         self.assertEqual(rules(objects["Role", f"{NAME}-lease"]), LEASE)
         self.assertNotIn(("Role", NAME), objects)
 

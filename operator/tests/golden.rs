@@ -7,7 +7,10 @@ use diffusion_operator::{render::render, settings::Settings};
 
 /// Not the version's own, so that a release changes none of these files.
 fn settings() -> Settings {
-    Settings { server_image: "example.com/server:1".into(), server_image_nvidia: "example.com/server-cuda:1".into() }
+    Settings {
+        server_image: "example.com/server:1".into(),
+        server_image_nvidia: "example.com/server-cuda:1".into(),
+    }
 }
 
 fn resources() -> Vec<PathBuf> {
@@ -31,7 +34,12 @@ fn the_objects_are_those_that_were_reviewed() {
     for path in resources {
         let text = fs::read_to_string(&path).expect("a readable resource");
         let objects = render(&text, &settings()).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
-        assert_eq!(objects, render(&text, &settings()).expect("a second time"), "{} is not stable", path.display());
+        assert_eq!(
+            objects,
+            render(&text, &settings()).expect("a second time"),
+            "{} is not stable",
+            path.display()
+        );
         let golden = path.with_extension("objects.yaml");
         if write {
             fs::write(&golden, &objects).expect("a writable golden file");
@@ -55,7 +63,11 @@ fn the_objects_are_yaml_that_reads_back() {
         let documents: Vec<serde_json::Value> = serde_saphyr::from_multiple(&objects).expect("YAML");
         for object in documents {
             for field in ["/apiVersion", "/kind", "/metadata/name", "/metadata/namespace"] {
-                assert!(object.pointer(field).is_some_and(|value| value.is_string()), "{}: {field}", path.display());
+                assert!(
+                    object.pointer(field).is_some_and(|value| value.is_string()),
+                    "{}: {field}",
+                    path.display()
+                );
             }
         }
     }

@@ -90,6 +90,10 @@ app.kubernetes.io/part-of: diffusion-operator
 - apiGroups: [""]
   resources: [pods/log]
   verbs: [get]
+# Only an event tells why a volume of a pod can't be mounted, a missing Secret for one.
+- apiGroups: [""]
+  resources: [events]
+  verbs: [list]
 - apiGroups: [events.k8s.io]
   resources: [events]
   verbs: [create, patch]

@@ -33,7 +33,8 @@ pub struct ServicePort {
     #[schemars(length(min = 1, max = 253))]
     pub load_balancer_class: Option<String>,
     /// Addresses that may connect, in CIDR notation, for example 203.0.113.0/24. Default: all. They hold in the load
-    /// balancer and in the NetworkPolicy.
+    /// balancer and, without networkPolicy.from, in the NetworkPolicy; the Service then has externalTrafficPolicy Local,
+    /// so that addresses arrive as they are.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 64), inner(length(max = 64)))]
     #[x_kube(validation = Rule::new("self.all(range, isCIDR(range))").message("every range must be in CIDR notation, for example 203.0.113.0/24"))]
