@@ -112,6 +112,22 @@ fn errors_name_the_field_the_value_and_the_way_out() {
 }
 
 #[test]
+fn sizes_of_caches() {
+    for (size, fits) in [
+        ("8Gi", true),
+        (".5Gi", true),
+        ("+1G", true),
+        ("1e9", true),
+        ("0.0", false),
+        ("-1Gi", false),
+        ("", false),
+    ] {
+        let spec = json!({ "model": { "source": "hf://org/repo", "cache": { "size": size } } });
+        assert_eq!(validate(&resource(&spec)).is_ok(), fits, "{size}");
+    }
+}
+
+#[test]
 fn a_resource_needs_a_name_that_its_children_can_have() {
     let longest = "a".repeat(48);
     let too_long = "a".repeat(49);
