@@ -2,15 +2,15 @@
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
 
-.PHONY: help deps demo test lint fmt golden bench
+.PHONY: help deps demo test lint fmt images charts golden bench kube cluster-up cluster-down
 
 help: ## This list.
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 deps: ## Install what the build needs (a C compiler, curl, Rust's components).
 	@scripts/install-deps
 
-demo: deps ## Start the server on the bundled model and draw three pictures into demo/.
+demo: deps ## A cluster, the operator by helm, a service, and pictures through it in demo/ (CLUSTER=kind|current for another cluster).
 	@scripts/demo
 
 test: deps lint ## Run every test.
@@ -25,8 +25,24 @@ lint: deps ## Formatting and clippy, warnings are errors.
 fmt: ## Format the code.
 	@cargo fmt --all
 
+images: deps ## Build the container images into the cache, with docker, podman or buildah.
+	@scripts/images
+
+charts: ## Lint the helm charts and check what they render.
+	@scripts/charts-test
+
 golden: ## Make the golden values again with diffusers and torch (6 GB the first time), and say what changed.
 	@OMP_NUM_THREADS=1 "$$(scripts/oracle)" inference-server/golden/run.py
 
 bench: deps ## Time Stable Diffusion's shape beside torch, OpenVINO and candle-transformers (20 minutes).
 	@scripts/bench
+
+kube: ## Build the Kubernetes programs that tests and the local cluster need, from their Go modules, into the cache.
+	@scripts/install-cluster-deps
+	@e2e/cluster/build
+
+cluster-up: ## Start a Kubernetes cluster for tests (NODES=1, CLUSTER=local|kind|current); see docs/cluster.md.
+	@scripts/cluster-up
+
+cluster-down: ## End it, and leave nothing behind.
+	@scripts/cluster-down

@@ -1,34 +1,60 @@
-//! The operator of `DiffusionService`: so far it knows its custom resource's definition.
-//!
-//! `diffusion-operator crd | kubectl apply -f -` installs it.
+//! The operator of `DiffusionService`.
 
 use std::process::ExitCode;
 
-use diffusion_crds::DiffusionService;
-use kube::CustomResourceExt;
+use clap::Parser;
+use diffusion_operator::{
+    cli::{Cli, Command, LogFormat, RenderArgs, RunArgs},
+    render::render,
+    run::run,
+    selftest::selftest,
+};
+use tracing_subscriber::EnvFilter;
 
-const USAGE: &str = "usage: diffusion-operator crd\n\nPrints the definition of DiffusionService as JSON.";
-
-fn main() -> ExitCode {
-    let words: Vec<String> = std::env::args().skip(1).collect();
-    match words.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
-        ["crd"] => match serde_json::to_string_pretty(&DiffusionService::crd()) {
-            Ok(definition) => {
-                println!("{definition}");
-                ExitCode::SUCCESS
-            }
-            Err(e) => {
-                eprintln!("error: {e}");
-                ExitCode::FAILURE
-            }
+#[tokio::main]
+async fn main() -> ExitCode {
+    let done = match Cli::parse().command {
+        Command::Run(args) => match log(&args) {
+            Ok(()) => run(args).await,
+            Err(error) => Err(error),
         },
-        ["--help" | "-h"] => {
-            println!("{USAGE}");
-            ExitCode::SUCCESS
-        }
-        _ => {
-            eprintln!("{USAGE}");
-            ExitCode::from(2)
+        Command::Render(args) => print_objects(&args),
+        Command::Crd => definition().map(|yaml| print!("{yaml}")),
+        Command::Selftest(args) => selftest(&args).await,
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::FAILURE
         }
     }
+}
+
+fn print_objects(args: &RenderArgs) -> Result<(), String> {
+    let name = args.file.display();
+    let text = if args.file.as_os_str() == "-" {
+        std::io::read_to_string(std::io::stdin())
+    } else {
+        std::fs::read_to_string(&args.file)
+    };
+    let text = text.map_err(|e| format!("{name}: {e}"))?;
+    let objects = render(&text, &args.images.settings()).map_err(|e| format!("{name}: {e}"))?;
+    print!("{objects}");
+    Ok(())
+}
+
+fn log(args: &RunArgs) -> Result<(), String> {
+    let filter = EnvFilter::try_new(&args.log).map_err(|e| format!("--log {}: {e}", args.log))?;
+    let logs = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    match args.log_format {
+        LogFormat::Text => logs.init(),
+        LogFormat::Json => logs.json().init(),
+    }
+    Ok(())
+}
+
+fn definition() -> Result<String, String> {
+    use kube::CustomResourceExt;
+    serde_saphyr::to_string(&diffusion_crds::DiffusionService::crd()).map_err(|e| e.to_string())
 }
