@@ -2,11 +2,11 @@
 
 use std::fmt::Debug;
 
+use k8s_openapi::api::core::v1::Service;
 use kube::{
     Api, Resource, ResourceExt,
     api::{Patch, PatchParams},
 };
-use k8s_openapi::api::core::v1::Service;
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::json;
 
@@ -35,14 +35,24 @@ pub struct Change {
 
 impl Target<'_> {
     /// Makes the object so, or deletes it if none is desired.
-    pub(super) async fn one<K: Kind + Serialize>(&self, out: &mut Outcome, desired: Option<K>, live: &mut Option<K>) {
+    pub(super) async fn one<K: Kind + Serialize>(
+        &self,
+        out: &mut Outcome,
+        desired: Option<K>,
+        live: &mut Option<K>,
+    ) {
         let api = Api::namespaced(self.client.clone(), &self.service.namespace);
         self.dynamic(out, &api, desired, live).await;
     }
 
     /// The same for any kind.
-    pub(super) async fn dynamic<K>(&self, out: &mut Outcome, api: &Api<K>, desired: Option<K>, live: &mut Option<K>)
-    where
+    pub(super) async fn dynamic<K>(
+        &self,
+        out: &mut Outcome,
+        api: &Api<K>,
+        desired: Option<K>,
+        live: &mut Option<K>,
+    ) where
         K: Resource + Clone + Debug + Serialize + DeserializeOwned,
     {
         let kind = kind_of(desired.as_ref().or(live.as_ref()));
@@ -94,13 +104,14 @@ impl Target<'_> {
             }
         }
         let params = PatchParams::apply(MANAGER).force();
-        let made = api.patch(&name, &params, &Patch::Apply(desired)).await.map_err(|source| match source {
-            // A missing namespace is 404, too, but says so.
-            kube::Error::Api(status) if status.code == 404 && status.reason != "NotFound" => {
-                ApplyError::UnknownKind { kind: kind.to_owned() }
-            }
-            source => ApplyError::Api { kind: kind.to_owned(), name: name.clone(), source },
-        })?;
+        let made =
+            api.patch(&name, &params, &Patch::Apply(desired)).await.map_err(|source| match source {
+                // A missing namespace is 404, too, but says so.
+                kube::Error::Api(status) if status.code == 404 && status.reason != "NotFound" => {
+                    ApplyError::UnknownKind { kind: kind.to_owned() }
+                }
+                source => ApplyError::Api { kind: kind.to_owned(), name: name.clone(), source },
+            })?;
         self.memory.remember(self.uid(), kind, &name, print(desired, &made));
         let verb = match live {
             None => Some(Verb::Created),
@@ -157,12 +168,17 @@ impl Target<'_> {
             && has_other_ports(&desired, there)
         {
             let ports = desired.spec.as_ref().map(|s| &s.ports);
-            let patch = json!({"metadata": {"resourceVersion": there.resource_version()}, "spec": {"ports": ports}});
+            let patch =
+                json!({"metadata": {"resourceVersion": there.resource_version()}, "spec": {"ports": ports}});
             let params = PatchParams { field_manager: Some(MANAGER.into()), ..PatchParams::default() };
             match api.patch(&there.name_any(), &params, &Patch::Merge(patch)).await {
                 Ok(mended) => *live = Some(mended),
                 Err(source) => {
-                    out.errors.push(ApplyError::Api { kind: "Service".into(), name: there.name_any(), source });
+                    out.errors.push(ApplyError::Api {
+                        kind: "Service".into(),
+                        name: there.name_any(),
+                        source,
+                    });
                     return;
                 }
             }

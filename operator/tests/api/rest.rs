@@ -2,14 +2,14 @@
 
 use std::time::Duration;
 
-use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::{apps::v1::Deployment, core::v1::Service};
 use kube::api::{Patch, PatchParams};
 use serde_json::json;
 
 use crate::{
-    minimal,
     operator::{Operator, World},
     proxy::Proxy,
+    specs::minimal,
 };
 
 const RESOURCES: usize = 20;
@@ -40,7 +40,7 @@ async fn twenty_resources_at_rest_cost_no_write() {
     // Somebody else's annotation wakes a reconcile, and may cost one look by the API server each.
     for name in &names {
         let touched = json!({"metadata": {"annotations": {"somebody.example/was": "here"}}});
-        deployments.patch(name, &PatchParams::default(), &Patch::Merge(touched)).await.unwrap();
+        world.api::<Service>().patch(name, &PatchParams::default(), &Patch::Merge(touched)).await.unwrap();
     }
     tokio::time::sleep(Duration::from_secs(5)).await;
     let echoed = proxy.writes().split_off(made);
