@@ -28,7 +28,9 @@ def _template(chart, values, release, namespace):
     with tempfile.NamedTemporaryFile("w", suffix=".json") as file:
         file.write(values)
         file.flush()
-        command = [os.environ.get("HELM", "helm"), "template", release, str(chart), "--namespace", namespace, "--values", file.name]
+        # A helm that was built by hand does not know which Kubernetes it is for.
+        command = [os.environ.get("HELM", "helm"), "template", release, str(chart), "--kube-version", "1.34"]
+        command += ["--namespace", namespace, "--values", file.name]
         done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode != 0:
         raise Refused(done.stderr)

@@ -170,6 +170,8 @@ class Values(unittest.TestCase):
             with self.subTest(release):
                 objects = operator(values, release=release)
                 self.assertIn(("Deployment", name), objects)
+                # The servers' NetworkPolicies let in pods of this name, whatever the release is called.
+                self.assertEqual(objects["Deployment", name]["spec"]["template"]["metadata"]["labels"]["app.kubernetes.io/name"], "diffusion-operator")
                 self.assertIn(f"--lease-name={name}", objects["Deployment", name]["spec"]["template"]["spec"]["containers"][0]["args"])
                 for _, o in objects:
                     self.assertLessEqual(len(o), 63)

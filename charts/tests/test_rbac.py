@@ -86,5 +86,5 @@ class Rbac(unittest.TestCase):
             group, resource = "diffusion-operator.dev", "diffusionservices"
             self.assertEqual(
                 rules(role),
-                {(group, resource, "create", ())} | {(group, resource, verb, name) for verb in ("get", "list", "watch", "delete")},
+                {(group, resource, "create", ())} | {(group, resource, verb, name) for verb in ("get", "delete")},
             )

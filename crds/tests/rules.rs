@@ -1,5 +1,7 @@
 //! Every rule of the custom resource, without a cluster: what it lets pass, what it refuses, and what it says then.
 
+#![allow(clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
+
 use diffusion_crds::{DiffusionService, definition::definition};
 use serde_json::{Value, json};
 

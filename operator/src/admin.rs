@@ -20,7 +20,9 @@ pub type Pending = watch::Receiver<Option<String>>;
 ///
 /// When the address can't be bound.
 pub async fn bind(address: SocketAddr) -> Result<TcpListener, String> {
-    TcpListener::bind(address).await.map_err(|e| format!("can't listen on {address}: {e}; choose another --admin-listen"))
+    TcpListener::bind(address)
+        .await
+        .map_err(|e| format!("can't listen on {address}: {e}; choose another --admin-listen"))
 }
 
 /// Serves until it is dropped.

@@ -44,7 +44,10 @@ pub struct ImageArgs {
 impl ImageArgs {
     /// As the objects need them.
     pub fn settings(&self) -> Settings {
-        Settings { server_image: self.server_image.clone(), server_image_nvidia: self.server_image_nvidia.clone() }
+        Settings {
+            server_image: self.server_image.clone(),
+            server_image_nvidia: self.server_image_nvidia.clone(),
+        }
     }
 }
 
@@ -70,10 +73,20 @@ pub struct RunArgs {
     #[arg(long, env = "DIFFUSION_OPERATOR_LEADER_ELECTION", default_value_t = true, action = ArgAction::Set, value_name = "BOOL")]
     pub leader_election: bool,
     /// Name of the Lease.
-    #[arg(long, env = "DIFFUSION_OPERATOR_LEASE_NAME", default_value = "diffusion-operator", value_name = "NAME")]
+    #[arg(
+        long,
+        env = "DIFFUSION_OPERATOR_LEASE_NAME",
+        default_value = "diffusion-operator",
+        value_name = "NAME"
+    )]
     pub lease_name: String,
     /// Address of /livez, /readyz and /metrics.
-    #[arg(long, env = "DIFFUSION_OPERATOR_ADMIN_LISTEN", default_value = "0.0.0.0:8080", value_name = "ADDRESS")]
+    #[arg(
+        long,
+        env = "DIFFUSION_OPERATOR_ADMIN_LISTEN",
+        default_value = "0.0.0.0:8080",
+        value_name = "ADDRESS"
+    )]
     pub admin_listen: SocketAddr,
     /// Reconciles at one time.
     #[arg(long, env = "DIFFUSION_OPERATOR_CONCURRENCY", default_value_t = 8, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]

@@ -16,7 +16,12 @@ use tokio::net::TcpStream;
 /// # Errors
 ///
 /// In words: no connection, a broken answer, a body longer than `longest` bytes.
-pub async fn send(address: &str, path: &str, json: Option<String>, longest: usize) -> Result<Response<Bytes>, String> {
+pub async fn send(
+    address: &str,
+    path: &str,
+    json: Option<String>,
+    longest: usize,
+) -> Result<Response<Bytes>, String> {
     let socket = TcpStream::connect(address).await.map_err(|e| format!("no connection to {address}: {e}"))?;
     let said = |e: &dyn Display| format!("{address}: {e}");
     let (mut sender, connection) =

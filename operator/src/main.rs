@@ -19,7 +19,9 @@ async fn main() -> ExitCode {
             Err(error) => Err(error),
         },
         Command::Render(args) => print_objects(&args),
-        Command::Crd => diffusion_crds::definition::definition_yaml().map(|yaml| print!("{yaml}")).map_err(|e| e.to_string()),
+        Command::Crd => diffusion_crds::definition::definition_yaml()
+            .map(|yaml| print!("{yaml}"))
+            .map_err(|e| e.to_string()),
         Command::Selftest(args) => selftest(&args).await,
     };
     match done {

@@ -1,9 +1,6 @@
 //! The operator's numbers, in the text format of OpenMetrics.
 
-use std::{
-    sync::atomic::AtomicU64,
-    time::Instant,
-};
+use std::{sync::atomic::AtomicU64, time::Instant};
 
 use prometheus_client::{
     encoding::{EncodeLabelSet, EncodeLabelValue, text::encode},

@@ -35,7 +35,9 @@ const LEASE_CALL: Duration = Duration::from_secs(4);
 ///
 /// What keeps it from starting: no way to a cluster, an address in use.
 pub async fn run(args: RunArgs) -> Result<(), String> {
-    let config = Config::infer().await.map_err(|e| format!("no way to a cluster: {e}; set KUBECONFIG, or run in one"))?;
+    let config = Config::infer()
+        .await
+        .map_err(|e| format!("no way to a cluster: {e}; set KUBECONFIG, or run in one"))?;
     let own_namespace = args.pod_namespace.clone().unwrap_or_else(|| config.default_namespace.clone());
     let identity = args.pod_name.clone().unwrap_or_else(host_name);
     let client = client(config.clone(), READ, true)?;

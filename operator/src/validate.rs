@@ -213,7 +213,7 @@ fn source(spec: &DiffusionServiceSpec) -> Result<Source, Invalid> {
     }
     if let Some(cache) = &model.cache {
         // A digit from 1 to 9 before the suffix: enough to tell a size from nothing; the API server reads the rest.
-        if !cache.size.0.trim_start_matches(['0', '.']).starts_with(|c: char| c.is_ascii_digit()) {
+        if !cache.size.0.trim_start_matches(['+', '0', '.']).starts_with(|c: char| c.is_ascii_digit()) {
             return Err(Invalid::CacheSize(cache.size.0.clone()));
         }
         if cache.access_modes.is_empty() {

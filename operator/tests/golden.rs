@@ -1,6 +1,8 @@
 //! Each resource in golden/ is rendered and compared with the objects beside it, letter by letter: a change of what the
 //! operator makes is a change that somebody has read.
 
+#![allow(clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
+
 use std::{fs, path::PathBuf};
 
 use diffusion_operator::{render::render, settings::Settings};

@@ -21,9 +21,12 @@
 {{- end }}
 {{- end }}
 
-{{/* By these, which never change, the Deployment and the Service know the operator's pods. */}}
+{{/*
+By these, which never change, the Deployment and the Service know the operator's pods. By the name alone the servers'
+NetworkPolicies do, so nothing overrides it.
+*/}}
 {{- define "diffusion-operator.selector" -}}
-app.kubernetes.io/name: {{ include "diffusion-operator.name" . }}
+app.kubernetes.io/name: diffusion-operator
 app.kubernetes.io/instance: {{ .Release.Name }}
 app.kubernetes.io/component: operator
 {{- end }}

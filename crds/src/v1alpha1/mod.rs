@@ -70,8 +70,9 @@ pub const MAX_NAME: usize = 48;
     validation = Rule::new("size(self.metadata.name) <= 48 && self.metadata.name.matches('^[a-z]([-a-z0-9]*[a-z0-9])?$')")
         .message("metadata.name must be at most 48 characters: a lower-case letter, then lower-case letters, digits and hyphens, no hyphen at the end (a Service and a Job are named after it)")
 )]
+// Back to the default is always let through: a manifest without the field means that, and must not be stuck.
 #[x_kube(
-    validation = Rule::new("!self.autoscaling.enabled || !oldSelf.autoscaling.enabled || self.replicas == oldSelf.replicas")
+    validation = Rule::new("!self.autoscaling.enabled || !oldSelf.autoscaling.enabled || self.replicas == oldSelf.replicas || self.replicas == 2")
         .message("replicas can't be changed while autoscaling is on: set autoscaling.minReplicas and autoscaling.maxReplicas, or autoscaling.enabled: false")
         .field_path(".replicas")
         .reason(Reason::FieldValueForbidden),

@@ -6,6 +6,8 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use diffusion_pipeline::{Precision, SchedulerKind};
 
+use crate::fetch::FetchArgs;
+
 /// Draws pictures from text with Stable Diffusion class models.
 #[derive(Debug, Parser)]
 #[command(version, about, max_term_width = 110, arg_required_else_help = true)]
@@ -29,6 +31,15 @@ pub enum Command {
         after_help = "Example:\n  diffusion-server generate \"a red apple\" -o apple.png --seed 7"
     )]
     Generate(Box<GenerateArgs>),
+    /// Download a model of the Hugging Face hub into a folder.
+    ///
+    /// Only what is loaded is fetched. A download that was interrupted is gone on with; a folder that is complete is left
+    /// as it is. HTTPS_PROXY, NO_PROXY and SSL_CERT_FILE are honoured.
+    #[command(
+        after_help = "Example:\n  diffusion-server fetch hf://CompVis/stable-diffusion-v1-4 -o models/sd\n  \
+                            diffusion-server serve --model models/sd"
+    )]
+    Fetch(Box<FetchArgs>),
 }
 
 /// Which model, and how it is loaded.
@@ -264,7 +275,7 @@ pub struct DrawArgs {
     pub strength: Option<f64>,
 }
 
-fn precision(text: &str) -> Result<Precision, String> {
+pub(crate) fn precision(text: &str) -> Result<Precision, String> {
     match text {
         "auto" => Ok(Precision::Auto),
         "f32" => Ok(Precision::F32),
@@ -291,7 +302,7 @@ fn positive(text: &str) -> Result<usize, String> {
 }
 
 /// A time from one second to a year.
-fn seconds(text: &str) -> Result<u64, String> {
+pub(crate) fn seconds(text: &str) -> Result<u64, String> {
     match text.parse() {
         Ok(number @ 1..=31_536_000) => Ok(number),
         Ok(_) => Err("must be from 1 to 31536000".into()),

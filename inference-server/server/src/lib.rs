@@ -1,10 +1,11 @@
 //! hyper in front, the pipeline behind: `POST /generate` answers with a picture.
 //!
 //! [`params`] reads and checks what is asked for, [`engine`] owns the model on one thread, [`http`] connects the two with
-//! sockets, [`serve`] and [`generate`] are the program's subcommands.
+//! sockets, [`serve`], [`generate`] and [`fetch`] are the program's subcommands.
 
 pub mod cli;
 pub mod engine;
+pub mod fetch;
 pub mod generate;
 pub mod http;
 mod logging;

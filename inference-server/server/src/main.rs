@@ -6,6 +6,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use diffusion_server::cli::{Cli, Command};
+use diffusion_server::fetch::{self, FetchError};
 use diffusion_server::{generate, serve};
 
 #[global_allocator]
@@ -16,6 +17,14 @@ fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Serve(args) => serve::run(&args).map_err(|e| e.to_string()),
         Command::Generate(args) => generate::run(&args).map_err(|e| e.to_string()),
+        Command::Fetch(args) => match fetch::run(&args) {
+            Err(error @ FetchError::Stopped(_)) => {
+                eprintln!("{error}");
+                // 128 + SIGTERM, as a shell would say.
+                return ExitCode::from(143);
+            }
+            result => result.map_err(|e| e.to_string()),
+        },
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

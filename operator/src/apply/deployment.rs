@@ -8,7 +8,10 @@ use kube::{
 use serde_json::{Value, json};
 
 use super::{ApplyError, Cached, Change, MANAGER, Outcome, REPLICAS_MANAGER, Target, Verb};
-use crate::desired::{DeploymentPlan, Replicas, hash::{SPEC_ANNOTATION, TEMPLATE_ANNOTATION}};
+use crate::desired::{
+    DeploymentPlan, Replicas,
+    hash::{SPEC_ANNOTATION, TEMPLATE_ANNOTATION},
+};
 
 const KIND: &str = "Deployment";
 
@@ -86,7 +89,12 @@ impl Target<'_> {
         Ok(current)
     }
 
-    async fn set_replicas(&self, api: &Api<Deployment>, live: &Deployment, number: i32) -> Result<Deployment, ApplyError> {
+    async fn set_replicas(
+        &self,
+        api: &Api<Deployment>,
+        live: &Deployment,
+        number: i32,
+    ) -> Result<Deployment, ApplyError> {
         let name = live.name_any();
         let patch = json!({
             "apiVersion": "apps/v1", "kind": KIND,
@@ -95,9 +103,11 @@ impl Target<'_> {
             "spec": {"replicas": number},
         });
         let params = PatchParams::apply(REPLICAS_MANAGER).force();
-        api.patch(&name, &params, &Patch::Apply(&patch))
-            .await
-            .map_err(|source| ApplyError::Api { kind: KIND.into(), name, source })
+        api.patch(&name, &params, &Patch::Apply(&patch)).await.map_err(|source| ApplyError::Api {
+            kind: KIND.into(),
+            name,
+            source,
+        })
     }
 }
 
@@ -133,7 +143,8 @@ fn only_manager_of_replicas(deployment: &Deployment) -> bool {
 
 /// Whether the pods should be left alone: same resource, other operator.
 fn held(desired: &Deployment, live: &Deployment) -> Option<Held> {
-    let annotation = |d: &Deployment, key: &str| d.metadata.annotations.as_ref().and_then(|a| a.get(key)).cloned();
+    let annotation =
+        |d: &Deployment, key: &str| d.metadata.annotations.as_ref().and_then(|a| a.get(key)).cloned();
     let live_spec = annotation(live, SPEC_ANNOTATION)?;
     let live_template = annotation(live, TEMPLATE_ANNOTATION)?;
     let same_resource = annotation(desired, SPEC_ANNOTATION)? == live_spec;
@@ -159,7 +170,10 @@ mod tests {
 
     #[test]
     fn an_upgrade_leaves_pods_alone_and_a_change_of_the_resource_does_not() {
-        assert_eq!(held(&deployment("a", "2"), &deployment("a", "1")), Some(Held { image: "server:2".into() }));
+        assert_eq!(
+            held(&deployment("a", "2"), &deployment("a", "1")),
+            Some(Held { image: "server:2".into() })
+        );
         assert_eq!(held(&deployment("b", "2"), &deployment("a", "1")), None);
         assert_eq!(held(&deployment("a", "1"), &deployment("a", "1")), None);
     }

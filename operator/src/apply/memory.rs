@@ -21,10 +21,13 @@ pub(super) struct Print {
 
 /// What was written, by the uid of the `DiffusionService` and the kind and name of the object.
 #[derive(Debug, Default)]
-pub struct Memory(Mutex<HashMap<String, HashMap<(String, String), Print>>>);
+pub struct Memory(Mutex<HashMap<String, Prints>>);
+
+/// By kind and name.
+type Prints = HashMap<(String, String), Print>;
 
 impl Memory {
-    fn lock(&self) -> MutexGuard<'_, HashMap<String, HashMap<(String, String), Print>>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<String, Prints>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -82,7 +85,10 @@ mod tests {
         let memory = Memory::default();
         let live = |n: i32, version: &str| json!({"metadata": {"resourceVersion": version}, "spec": {"n": n}, "status": {"x": version}});
         memory.remember("u", "K", "a", print(&json!({"n": 1}), &live(1, "5")));
-        assert!(memory.knows("u", "K", "a", print(&json!({"n": 1}), &live(1, "9"))), "a newer status is no change");
+        assert!(
+            memory.knows("u", "K", "a", print(&json!({"n": 1}), &live(1, "9"))),
+            "a newer status is no change"
+        );
         assert!(!memory.knows("u", "K", "a", print(&json!({"n": 1}), &live(2, "9"))), "an edit is one");
         assert!(!memory.knows("u", "K", "a", print(&json!({"n": 2}), &live(1, "5"))), "so is another wish");
         assert!(!memory.knows("v", "K", "a", print(&json!({"n": 1}), &live(1, "5"))));

@@ -45,7 +45,9 @@ pub enum ApplyError {
         name: String,
     },
     /// The cluster does not know the kind.
-    #[error("the cluster does not know the kind {kind}; install what defines it, or turn off what asks for it in spec")]
+    #[error(
+        "the cluster does not know the kind {kind}; install what defines it, or turn off what asks for it in spec"
+    )]
     UnknownKind {
         /// The kind.
         kind: String,
@@ -107,10 +109,11 @@ pub async fn apply(target: Target<'_>, desired: Objects, observed: &mut Observed
     target.one(&mut out, claim, &mut observed.claim).await;
     let cached = target.download(&mut out, job, observed).await;
     target.deployment(&mut out, deployment, cached, &mut observed.deployment).await;
-    target.one(&mut out, Some(service), &mut observed.service).await;
+    target.service(&mut out, service, &mut observed.service).await;
     target.one(&mut out, autoscaler, &mut observed.autoscaler).await;
     target.one(&mut out, disruption_budget, &mut observed.disruption_budget).await;
-    let monitors = Api::namespaced_with(target.client.clone(), &target.service.namespace, &pod_monitor_resource());
+    let monitors =
+        Api::namespaced_with(target.client.clone(), &target.service.namespace, &pod_monitor_resource());
     target.dynamic(&mut out, &monitors, monitor, &mut observed.monitor).await;
     out
 }
@@ -145,7 +148,8 @@ impl Target<'_> {
             self.one(out, Some(job), &mut made).await;
             observed.jobs.extend(made);
         }
-        let conditions = observed.jobs.iter().filter_map(|j| j.status.as_ref()?.conditions.as_ref()).flatten();
+        let conditions =
+            observed.jobs.iter().filter_map(|j| j.status.as_ref()?.conditions.as_ref()).flatten();
         let complete = conditions.into_iter().any(|c| c.type_ == "Complete" && c.status == "True");
         if complete { Cached::Yes } else { Cached::NotYet }
     }

@@ -2,11 +2,13 @@
 
 use std::fmt::Debug;
 
+use k8s_openapi::api::core::v1::Service;
 use kube::{
     Api, Resource, ResourceExt,
     api::{Patch, PatchParams},
 };
 use serde::{Serialize, de::DeserializeOwned};
+use serde_json::json;
 
 use super::{ApplyError, MANAGER, Outcome, Target, memory::print, prune::delete};
 use crate::{desired::RETAIN_ANNOTATION, observe::Kind, select::INSTANCE};
@@ -33,14 +35,24 @@ pub struct Change {
 
 impl Target<'_> {
     /// Makes the object so, or deletes it if none is desired.
-    pub(super) async fn one<K: Kind + Serialize>(&self, out: &mut Outcome, desired: Option<K>, live: &mut Option<K>) {
+    pub(super) async fn one<K: Kind + Serialize>(
+        &self,
+        out: &mut Outcome,
+        desired: Option<K>,
+        live: &mut Option<K>,
+    ) {
         let api = Api::namespaced(self.client.clone(), &self.service.namespace);
         self.dynamic(out, &api, desired, live).await;
     }
 
     /// The same for any kind.
-    pub(super) async fn dynamic<K>(&self, out: &mut Outcome, api: &Api<K>, desired: Option<K>, live: &mut Option<K>)
-    where
+    pub(super) async fn dynamic<K>(
+        &self,
+        out: &mut Outcome,
+        api: &Api<K>,
+        desired: Option<K>,
+        live: &mut Option<K>,
+    ) where
         K: Resource + Clone + Debug + Serialize + DeserializeOwned,
     {
         let kind = kind_of(desired.as_ref().or(live.as_ref()));
@@ -92,13 +104,14 @@ impl Target<'_> {
             }
         }
         let params = PatchParams::apply(MANAGER).force();
-        let made = api.patch(&name, &params, &Patch::Apply(desired)).await.map_err(|source| match source {
-            // A missing namespace is 404, too, but says so.
-            kube::Error::Api(status) if status.code == 404 && status.reason != "NotFound" => {
-                ApplyError::UnknownKind { kind: kind.to_owned() }
-            }
-            source => ApplyError::Api { kind: kind.to_owned(), name: name.clone(), source },
-        })?;
+        let made =
+            api.patch(&name, &params, &Patch::Apply(desired)).await.map_err(|source| match source {
+                // A missing namespace is 404, too, but says so.
+                kube::Error::Api(status) if status.code == 404 && status.reason != "NotFound" => {
+                    ApplyError::UnknownKind { kind: kind.to_owned() }
+                }
+                source => ApplyError::Api { kind: kind.to_owned(), name: name.clone(), source },
+            })?;
         self.memory.remember(self.uid(), kind, &name, print(desired, &made));
         let verb = match live {
             None => Some(Verb::Created),
@@ -144,6 +157,52 @@ impl Target<'_> {
             && says(&meta.annotations, RETAIN_ANNOTATION, "true")
             && says(&meta.labels, INSTANCE, &self.service.name)
     }
+}
+
+impl Target<'_> {
+    /// The Service. Its ports are told apart by their numbers, so one that somebody edited is another port beside ours with
+    /// the same name, and apply alone can't get rid of it: then the list is replaced first.
+    pub(super) async fn service(&self, out: &mut Outcome, desired: Service, live: &mut Option<Service>) {
+        let api: Api<Service> = Api::namespaced(self.client.clone(), &self.service.namespace);
+        if let Some(there) = live.as_ref().filter(|l| self.check("Service", &l.metadata).is_ok())
+            && has_other_ports(&desired, there)
+        {
+            let ports = desired.spec.as_ref().map(|s| &s.ports);
+            let patch =
+                json!({"metadata": {"resourceVersion": there.resource_version()}, "spec": {"ports": ports}});
+            let params = PatchParams { field_manager: Some(MANAGER.into()), ..PatchParams::default() };
+            match api.patch(&there.name_any(), &params, &Patch::Merge(patch)).await {
+                Ok(mended) => *live = Some(mended),
+                Err(source) => {
+                    out.errors.push(ApplyError::Api {
+                        kind: "Service".into(),
+                        name: there.name_any(),
+                        source,
+                    });
+                    return;
+                }
+            }
+        }
+        self.dynamic(out, &api, Some(desired), live).await;
+    }
+}
+
+fn has_other_ports(desired: &Service, live: &Service) -> bool {
+    let numbers = |s: &Service| -> Vec<i32> {
+        s.spec.iter().flat_map(|s| s.ports.iter().flatten()).map(|p| p.port).collect()
+    };
+    let wanted = numbers(desired);
+    // A port that is ours and is to be another is no other's: apply changes it.
+    let ours = |port: i32| {
+        let key = format!("k:{{\"port\":{port},\"protocol\":\"TCP\"}}");
+        live.metadata.managed_fields.iter().flatten().any(|entry| {
+            let fields = entry.fields_v1.as_ref().map(|f| &f.0);
+            entry.manager.as_deref() == Some(MANAGER)
+                && entry.operation.as_deref() == Some("Apply")
+                && fields.is_some_and(|f| f.pointer("/f:spec/f:ports").is_some_and(|p| p.get(&key).is_some()))
+        })
+    };
+    numbers(live).into_iter().any(|port| !wanted.contains(&port) && !ours(port))
 }
 
 /// The kind of an object, for messages.

@@ -26,7 +26,15 @@ pub(super) async fn changes(context: &Context, resource: &DiffusionService, chan
             Verb::Changed => ("Changed", "changed"),
             Verb::Deleted => ("Deleted", "deleted"),
         };
-        publish(context, resource, EventType::Normal, reason, "Apply", format!("{word} {}", names.join(", "))).await;
+        publish(
+            context,
+            resource,
+            EventType::Normal,
+            reason,
+            "Apply",
+            format!("{word} {}", names.join(", ")),
+        )
+        .await;
     }
 }
 
@@ -40,13 +48,30 @@ pub(super) async fn conditions(context: &Context, resource: &DiffusionService, n
         }
         match (condition.type_.as_str(), condition.status.as_str()) {
             ("Ready", "True") if known.is_none_or(|k| k.status != "True") => {
-                publish(context, resource, EventType::Normal, "Ready", "Status", condition.message.clone()).await;
+                publish(context, resource, EventType::Normal, "Ready", "Status", condition.message.clone())
+                    .await;
             }
             ("Degraded", "True") => {
-                publish(context, resource, EventType::Warning, &condition.reason, "Status", condition.message.clone()).await;
+                publish(
+                    context,
+                    resource,
+                    EventType::Warning,
+                    &condition.reason,
+                    "Status",
+                    condition.message.clone(),
+                )
+                .await;
             }
             ("Degraded", "False") if known.is_some_and(|k| k.status == "True") => {
-                publish(context, resource, EventType::Normal, "Recovered", "Status", condition.message.clone()).await;
+                publish(
+                    context,
+                    resource,
+                    EventType::Normal,
+                    "Recovered",
+                    "Status",
+                    condition.message.clone(),
+                )
+                .await;
             }
             _ => {}
         }
@@ -64,7 +89,13 @@ async fn publish(
     // A note of an event may have 1024 bytes.
     let note = note.chars().take(1000).collect::<String>();
     let note = note.char_indices().take_while(|(at, c)| at + c.len_utf8() <= 1024).map(|(_, c)| c).collect();
-    let event = Event { type_, reason: reason.to_owned(), note: Some(note), action: action.to_owned(), secondary: None };
+    let event = Event {
+        type_,
+        reason: reason.to_owned(),
+        note: Some(note),
+        action: action.to_owned(),
+        secondary: None,
+    };
     if let Err(error) = context.recorder.publish(&event, &resource.object_ref(&())).await {
         tracing::warn!(%error, reason, "an event could not be written");
     }
@@ -73,7 +104,8 @@ async fn publish(
 /// Says in the status that a resource can't be read; its type can't be used for it.
 pub(super) async fn unreadable(context: &Context, invalid: &InvalidObject) {
     let meta = &invalid.metadata;
-    let (name, namespace) = (meta.name.clone().unwrap_or_default(), meta.namespace.clone().unwrap_or_default());
+    let (name, namespace) =
+        (meta.name.clone().unwrap_or_default(), meta.namespace.clone().unwrap_or_default());
     let kind = ApiResource::erase::<DiffusionService>(&());
     let api: Api<DynamicObject> = Api::namespaced_with(context.client.clone(), &namespace, &kind);
     let message = format!("this operator can't read the resource: {}", invalid.error);
@@ -90,7 +122,8 @@ pub(super) async fn unreadable(context: &Context, invalid: &InvalidObject) {
         "status": {"conditions": [condition("Ready", "False"), condition("Degraded", "True")]},
     });
     let params = PatchParams::apply(MANAGER).force();
-    let patched = tokio::time::timeout(context.timeout, api.patch_status(&name, &params, &Patch::Apply(&body))).await;
+    let patched =
+        tokio::time::timeout(context.timeout, api.patch_status(&name, &params, &Patch::Apply(&body))).await;
     if let Ok(Err(error)) = patched {
         tracing::warn!(%error, "its status could not be written");
     }

@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use diffusion_crds::DiffusionService;
-use k8s_openapi::{apimachinery::pkg::apis::meta::v1::Time, api::core::v1::Pod, jiff::Timestamp};
+use k8s_openapi::{api::core::v1::Pod, apimachinery::pkg::apis::meta::v1::Time, jiff::Timestamp};
 use kube::{
     Api, ResourceExt,
     api::LogParams,
@@ -46,7 +46,7 @@ pub(super) enum ReconcileError {
     Timeout(Duration),
     /// The resource can't be read as what this operator knows.
     #[error("the resource can't be read: {0}")]
-    Unreadable(InvalidObject),
+    Unreadable(Box<InvalidObject>),
 }
 
 impl ReconcileError {
@@ -72,7 +72,8 @@ impl ReconcileError {
             Self::Apply(errors) => errors
                 .iter()
                 .map(|e| {
-                    let reason = if matches!(e, ApplyError::Conflict { .. }) { "NameConflict" } else { "ApplyFailed" };
+                    let reason =
+                        if matches!(e, ApplyError::Conflict { .. }) { "NameConflict" } else { "ApplyFailed" };
                     Failure { reason, message: e.to_string() }
                 })
                 .collect(),
@@ -96,7 +97,7 @@ pub(super) async fn reconcile(
         Err(invalid) => {
             context.metrics.failed(Step::Validate);
             narrate::unreadable(&context, invalid).await;
-            return Err(ReconcileError::Unreadable(invalid.clone()));
+            return Err(ReconcileError::Unreadable(Box::new(invalid.clone())));
         }
     };
     if resource.metadata.deletion_timestamp.is_some() {
@@ -184,7 +185,12 @@ async fn steps(resource: &DiffusionService, context: &Context) -> Result<Action,
 }
 
 /// Asks pods, and events about them, for what their objects do not say.
-async fn look_closer(resource: &DiffusionService, context: &Context, observed: &Observed, evidence: &mut Evidence<'_>) {
+async fn look_closer(
+    resource: &DiffusionService,
+    context: &Context,
+    observed: &Observed,
+    evidence: &mut Evidence<'_>,
+) {
     let namespace = resource.namespace().unwrap_or_default();
     let pods: Vec<Pod> = servers(&observed.pods).chain(downloads(&observed.pods)).cloned().collect();
     evidence.pod_problem = observe::worst(&pods);
@@ -207,7 +213,10 @@ async fn look_closer(resource: &DiffusionService, context: &Context, observed: &
 
 fn fetching(pod: &Pod) -> bool {
     let status = pod.status.as_ref();
-    let all = status.into_iter().flat_map(|s| s.init_container_statuses.iter().chain(&s.container_statuses)).flatten();
+    let all = status
+        .into_iter()
+        .flat_map(|s| s.init_container_statuses.iter().chain(&s.container_statuses))
+        .flatten();
     all.into_iter().any(|c| c.name == FETCH && c.state.as_ref().is_some_and(|s| s.running.is_some()))
 }
 

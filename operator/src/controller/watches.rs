@@ -76,7 +76,9 @@ fn log<E: std::error::Error + 'static>(error: &kube::runtime::controller::Error<
     match error {
         // Deleted between the trigger and the reconcile: nothing to do.
         Error::ObjectNotFound(gone) => tracing::debug!(%gone, "gone"),
-        Error::ReconcilerFailed(error, resource) => tracing::warn!(%resource, %error, "reconcile failed; it is tried again"),
+        Error::ReconcilerFailed(error, resource) => {
+            tracing::warn!(%resource, %error, "reconcile failed; it is tried again")
+        }
         Error::QueueError(error) => tracing::warn!(%error, "a watch failed; it is opened again"),
         other => tracing::warn!(error = %other, "the controller's queue"),
     }
@@ -86,7 +88,8 @@ fn log<E: std::error::Error + 'static>(error: &kube::runtime::controller::Error<
 async fn tidy(context: &Context, store: Store<Guarded>) {
     loop {
         tokio::time::sleep(TIDY).await;
-        let present: HashSet<String> = store.state().iter().filter_map(|g| g.0.as_ref().ok().map(key)).collect();
+        let present: HashSet<String> =
+            store.state().iter().filter_map(|g| g.0.as_ref().ok().map(key)).collect();
         context.memory.keep(|uid| present.contains(uid));
         context.backoff.keep(|uid| present.contains(uid));
     }

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use diffusion_crds::{DiffusionServiceSpec, v1alpha1::Model};
 use serde::Serialize;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 use crate::validate::Validated;
@@ -103,14 +103,16 @@ fn model_shape(model: &Model) -> Value {
     }
 }
 
-/// A value without what is null, empty or the same in `default`.
+/// A value without what is the same in `default`. What has no default is kept as it is: an empty selector, for one, is not
+/// the same as none.
 fn without(value: &Value, default: &Value) -> Value {
-    let Value::Object(fields) = value else { return value.clone() };
+    let (Value::Object(fields), Value::Object(defaults)) = (value, default) else { return value.clone() };
     let left = fields.iter().filter_map(|(key, value)| {
-        let default = default.get(key).unwrap_or(&Value::Null);
-        let left = if value == default { Value::Null } else { without(value, default) };
-        let nothing = left.is_null() || left.as_object().is_some_and(Map::is_empty);
-        (!nothing).then(|| (key.clone(), left))
+        let default = defaults.get(key).unwrap_or(&Value::Null);
+        if value == default {
+            return None;
+        }
+        Some((key.clone(), without(value, default)))
     });
     Value::Object(left.collect())
 }
@@ -170,8 +172,8 @@ mod tests {
         let default = json!({ "limits": { "a": 1, "b": 2 }, "x": null });
         assert_eq!(without(&default, &default), json!({}));
         assert_eq!(
-            without(&json!({ "limits": { "a": 1, "b": 3 }, "new": {}, "x": [] }), &default),
-            json!({ "limits": { "b": 3 }, "x": [] })
+            without(&json!({ "limits": { "a": 1, "b": 3, "c": null }, "selector": {}, "x": [] }), &default),
+            json!({ "limits": { "b": 3 }, "selector": {}, "x": [] })
         );
     }
 }

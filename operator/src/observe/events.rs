@@ -10,7 +10,11 @@ use super::pods::{PodProblem, Severity};
 /// # Errors
 ///
 /// A list of events that failed.
-pub async fn mount_failure(client: &Client, namespace: &str, pods: &[Pod]) -> Result<Option<PodProblem>, kube::Error> {
+pub async fn mount_failure(
+    client: &Client,
+    namespace: &str,
+    pods: &[Pod],
+) -> Result<Option<PodProblem>, kube::Error> {
     let Some(pod) = pods.iter().find(|p| creating(p)) else { return Ok(None) };
     let name = pod.name_any();
     let events: Api<Event> = Api::namespaced(client.clone(), namespace);

@@ -157,7 +157,11 @@ async fn list<K: Kind>(client: &Client, namespace: &str, name: &str) -> Result<V
     api.list(&of_this).map_ok(|l| l.items).map_err(|source| ObserveError { kind: K::KIND, source }).await
 }
 
-async fn monitor_of(client: &Client, namespace: &str, name: &str) -> Result<Option<DynamicObject>, ObserveError> {
+async fn monitor_of(
+    client: &Client,
+    namespace: &str,
+    name: &str,
+) -> Result<Option<DynamicObject>, ObserveError> {
     let api: Api<DynamicObject> = Api::namespaced_with(client.clone(), namespace, &pod_monitor_resource());
     match api.get(name).await {
         Ok(monitor) => Ok(Some(monitor)),

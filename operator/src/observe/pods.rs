@@ -57,7 +57,9 @@ pub fn ready(pod: &Pod) -> bool {
 
 /// The worst problem of these pods; pods that are ending have none.
 pub fn worst<'a>(pods: impl IntoIterator<Item = &'a Pod>) -> Option<PodProblem> {
-    pods.into_iter().filter_map(problem).max_by(|a, b| a.severity.cmp(&b.severity).then(b.message.cmp(&a.message)))
+    pods.into_iter()
+        .filter_map(problem)
+        .max_by(|a, b| a.severity.cmp(&b.severity).then(b.message.cmp(&a.message)))
 }
 
 fn conditions(pod: &Pod) -> &[k8s_openapi::api::core::v1::PodCondition] {
@@ -85,9 +87,9 @@ fn problem(pod: &Pod) -> Option<PodProblem> {
         let why = status.message.clone().unwrap_or_else(|| "it failed".into());
         return Some(plain(Severity::Failing, reason, format!("pod {name}: {why}")));
     }
-    let unplaced = conditions(pod)
-        .iter()
-        .find(|c| c.type_ == "PodScheduled" && c.status == "False" && c.reason.as_deref() == Some("Unschedulable"))?;
+    let unplaced = conditions(pod).iter().find(|c| {
+        c.type_ == "PodScheduled" && c.status == "False" && c.reason.as_deref() == Some("Unschedulable")
+    })?;
     let why = unplaced.message.clone().unwrap_or_default();
     Some(plain(Severity::Failing, "Unschedulable".into(), format!("no node takes pod {name}: {why}")))
 }
@@ -105,7 +107,8 @@ fn container_problem(pod: &Pod, container: &ContainerStatus) -> Option<PodProble
     let failure = ended.filter(|t| t.exit_code != 0).or(last.filter(|t| t.exit_code != 0));
     let running = state.is_some_and(|s| s.running.is_some());
 
-    if container.name == FETCH && !running
+    if container.name == FETCH
+        && !running
         && let Some(failure) = failure
         && ended.is_none_or(|t| t.exit_code != 0)
     {
@@ -129,8 +132,13 @@ fn container_problem(pod: &Pod, container: &ContainerStatus) -> Option<PodProble
     let reason = waiting.reason.clone().unwrap_or_default();
     let why = waiting.message.clone().unwrap_or_default();
     match reason.as_str() {
-        "ImagePullBackOff" | "ErrImagePull" | "InvalidImageName" | "ErrImageNeverPull" | "ImageInspectError"
-        | "RegistryUnavailable" | "SignatureValidationFailed" => {
+        "ImagePullBackOff"
+        | "ErrImagePull"
+        | "InvalidImageName"
+        | "ErrImageNeverPull"
+        | "ImageInspectError"
+        | "RegistryUnavailable"
+        | "SignatureValidationFailed" => {
             // The two names of one trouble alternate; a status that alternates with them would be written for ever.
             let reason = if reason == "ErrImagePull" { "ImagePullBackOff".to_owned() } else { reason };
             let message = format!(
@@ -139,12 +147,17 @@ fn container_problem(pod: &Pod, container: &ContainerStatus) -> Option<PodProble
             );
             Some(plain(Severity::Failing, reason, message))
         }
-        "CreateContainerConfigError" | "CreateContainerError" | "RunContainerError" => {
-            Some(plain(Severity::Failing, reason, format!("container {} of pod {name}: {why}", container.name)))
-        }
+        "CreateContainerConfigError" | "CreateContainerError" | "RunContainerError" => Some(plain(
+            Severity::Failing,
+            reason,
+            format!("container {} of pod {name}: {why}", container.name),
+        )),
         "CrashLoopBackOff" => {
             let status = failure.map_or_else(String::new, |t| format!(" with status {}", t.exit_code));
-            let said = failure.and_then(|t| t.message.as_deref()).map(|m| format!(": {}", m.trim())).unwrap_or_default();
+            let said = failure
+                .and_then(|t| t.message.as_deref())
+                .map(|m| format!(": {}", m.trim()))
+                .unwrap_or_default();
             let message = format!(
                 "container {} of pod {name} ends{status} again and again{said}; see kubectl logs {name} -c {} --previous",
                 container.name, container.name

@@ -38,6 +38,9 @@ pub(super) fn check(value: &mut Value) -> Vec<String> {
                 problems.push(unknown("metadata", key, METADATA.into_iter(), &Value::Null));
             }
         }
+        if fields.get("metadata").and_then(|metadata| metadata.get("name")).is_none() {
+            problems.push("metadata.name is missing: the objects are named after it".to_owned());
+        }
         match fields.get("spec") {
             None => problems.push("spec is missing: it needs at least spec.model.source".to_owned()),
             Some(spec) => field("spec", spec, at(&schema, "spec"), &schema, &mut problems),
@@ -168,12 +171,16 @@ fn between(value: f64, min: Option<f64>, max: Option<f64>) -> Option<String> {
 fn unknown<'a>(path: &str, key: &str, known: impl Iterator<Item = &'a str>, root: &Value) -> String {
     let name = join(path, key);
     let lower = key.to_lowercase();
-    let similar = known
+    let (similarity, nearest) = known
         .map(|known| (strsim::normalized_damerau_levenshtein(&lower, &known.to_lowercase()), known))
-        .filter(|(similarity, _)| *similarity >= 0.6)
         .max_by(|(a, _), (b, _)| a.total_cmp(b))
-        .map(|(_, known)| join(path, known));
-    match similar.or_else(|| elsewhere("spec", key, at(root, "spec"))) {
+        .unwrap_or((0.0, ""));
+    // A slip of the pen, then the right name in the wrong place, then what may have been meant.
+    let hint = (similarity >= 0.85)
+        .then(|| join(path, nearest))
+        .or_else(|| elsewhere("spec", key, at(root, "spec")))
+        .or_else(|| (similarity >= 0.6).then(|| join(path, nearest)));
+    match hint {
         Some(hint) => format!("{name} is not a field: did you mean {hint}?"),
         None => format!(
             "{name} is not a field: remove it, or see docs/custom-resource.md for those that there are"

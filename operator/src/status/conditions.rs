@@ -74,10 +74,8 @@ pub(super) fn blind(
         .into_iter()
         .map(|type_| match (type_, before.iter().find(|c| c.type_ == type_)) {
             ("Degraded", _) => {
-                let finding = failure.map_or_else(
-                    || no("AsExpected", ""),
-                    |f| yes(f.reason, f.message.clone()),
-                );
+                let finding =
+                    failure.map_or_else(|| no("AsExpected", ""), |f| yes(f.reason, f.message.clone()));
                 condition(type_, finding, resource.metadata.generation, before, now)
             }
             (_, Some(known)) => known.clone(),
@@ -89,7 +87,13 @@ pub(super) fn blind(
         .collect()
 }
 
-fn condition(type_: &str, found: Finding, generation: Option<i64>, before: &[Condition], now: &Time) -> Condition {
+fn condition(
+    type_: &str,
+    found: Finding,
+    generation: Option<i64>,
+    before: &[Condition],
+    now: &Time,
+) -> Condition {
     let last = before.iter().find(|c| c.type_ == type_ && c.status == found.status);
     Condition {
         type_: type_.to_owned(),
@@ -115,17 +119,26 @@ fn model_available(
     if let Some(claim) = &observed.source_claim {
         let name = source.trim_start_matches("pvc://").split('/').next().unwrap_or_default();
         let Some(claim) = claim else {
-            return no("ClaimNotFound", format!("there is no PersistentVolumeClaim {name} in this namespace"));
+            return no(
+                "ClaimNotFound",
+                format!("there is no PersistentVolumeClaim {name} in this namespace"),
+            );
         };
         let phase = claim.status.as_ref().and_then(|s| s.phase.as_deref()).unwrap_or("Pending");
         return match (serving, phase) {
             (true, _) => yes("Loaded", format!("the pods have loaded {source}")),
-            (false, "Bound") => unknown("ClaimBound", format!("PersistentVolumeClaim {name} is bound; no pod has loaded the model from it yet")),
+            (false, "Bound") => unknown(
+                "ClaimBound",
+                format!("PersistentVolumeClaim {name} is bound; no pod has loaded the model from it yet"),
+            ),
             (false, phase) => no("ClaimNotBound", format!("PersistentVolumeClaim {name} is {phase}")),
         };
     }
     let revision = model.revision.as_deref().map(|r| format!(" at commit {r}")).unwrap_or_default();
-    let filled = downloads(&observed.pods).chain(servers(&observed.pods)).filter_map(fetch_report).any(|r| r.state == "done");
+    let filled = downloads(&observed.pods)
+        .chain(servers(&observed.pods))
+        .filter_map(fetch_report)
+        .any(|r| r.state == "done");
     let complete = observed.jobs.iter().any(|j| {
         let conditions = j.status.as_ref().and_then(|s| s.conditions.as_deref()).unwrap_or_default();
         conditions.iter().any(|c| c.type_ == "Complete" && c.status == "True")
@@ -152,7 +165,12 @@ fn progress(model: &ModelStatus) -> String {
     }
 }
 
-fn degraded(resource: &DiffusionService, observed: &Observed, evidence: &Evidence<'_>, roll: RollOut) -> Finding {
+fn degraded(
+    resource: &DiffusionService,
+    observed: &Observed,
+    evidence: &Evidence<'_>,
+    roll: RollOut,
+) -> Finding {
     if let Some(failure) = evidence.failures.first() {
         let all: Vec<&str> = evidence.failures.iter().map(|f| f.message.as_str()).collect();
         return yes(failure.reason, all.join("; "));
@@ -170,7 +188,13 @@ fn degraded(resource: &DiffusionService, observed: &Observed, evidence: &Evidenc
         return yes("ClaimNotFound", format!("the claim of {} does not exist", resource.spec.model.source));
     }
     if roll.stalled {
-        return yes("Stalled", format!("{} of {} pods are ready, and none became ready for a long time", roll.ready, roll.wanted));
+        return yes(
+            "Stalled",
+            format!(
+                "{} of {} pods are ready, and none became ready for a long time",
+                roll.ready, roll.wanted
+            ),
+        );
     }
     no("AsExpected", "nothing is wrong")
 }
@@ -183,7 +207,12 @@ fn pod_trouble(problem: &PodProblem, roll: RollOut) -> Finding {
     yes(&problem.reason, format!("{}{rest}", problem.message))
 }
 
-fn progressing(resource: &DiffusionService, evidence: &Evidence<'_>, roll: RollOut, available: &Finding) -> Finding {
+fn progressing(
+    resource: &DiffusionService,
+    evidence: &Evidence<'_>,
+    roll: RollOut,
+    available: &Finding,
+) -> Finding {
     if let Some(held) = &evidence.held {
         let message = format!(
             "this version of the operator would make other pods (image {}); they are replaced when spec changes, or now by: kubectl -n {} annotate dsvc {} --overwrite diffusion-operator.dev/update=$(date +%s)",
@@ -196,12 +225,20 @@ fn progressing(resource: &DiffusionService, evidence: &Evidence<'_>, roll: RollO
     if roll.complete() {
         return match (resource.spec.suspend, roll.wanted, available.reason.as_str()) {
             (true, _, _) => no("Suspended", "there are no pods, as spec.suspend says"),
-            (false, 0, "Downloading" | "DownloadFailed") => yes("Downloading", "pods start when the model is there"),
+            (false, 0, "Downloading" | "DownloadFailed") => {
+                yes("Downloading", "pods start when the model is there")
+            }
             _ => no("Complete", format!("{} of {} pods are ready", roll.ready, roll.wanted)),
         };
     }
     if roll.stalled {
-        return no("Stalled", format!("{} of {} pods are ready, and none became ready for a long time", roll.ready, roll.wanted));
+        return no(
+            "Stalled",
+            format!(
+                "{} of {} pods are ready, and none became ready for a long time",
+                roll.ready, roll.wanted
+            ),
+        );
     }
     let old = roll.total - roll.updated;
     let (reason, old) = match (roll.seen, old) {
@@ -228,13 +265,23 @@ fn ready_condition(
     let address = observed.service.as_ref().and_then(url::address);
     if roll.serves_only_this() && !invalid {
         let message = match address {
-            Some(a) if a.external => format!("{} of {} pods draw, at {}/generate", roll.ready, roll.wanted, a.url),
+            Some(a) if a.external => {
+                format!("{} of {} pods draw, at {}/generate", roll.ready, roll.wanted, a.url)
+            }
             Some(a) if a.pending => format!(
                 "{} of {} pods draw, at {}/generate inside the cluster; the load balancer has not given an address yet",
                 roll.ready, roll.wanted, a.url
             ),
-            Some(a) => format!("{} of {} pods draw, at {}/generate inside the cluster", roll.ready, roll.wanted, a.url),
-            None => return (no("NoService", "pods are ready, but there is no Service in front of them"), present),
+            Some(a) => format!(
+                "{} of {} pods draw, at {}/generate inside the cluster",
+                roll.ready, roll.wanted, a.url
+            ),
+            None => {
+                return (
+                    no("NoService", "pods are ready, but there is no Service in front of them"),
+                    present,
+                );
+            }
         };
         return (yes("Serving", message), present);
     }

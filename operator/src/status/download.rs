@@ -12,7 +12,10 @@ pub(super) fn model(
     evidence: &Evidence<'_>,
     before: Option<&ModelStatus>,
 ) -> ModelStatus {
-    let mut model = before.filter(|b| b.source == source).cloned().unwrap_or_else(|| ModelStatus { source: source.to_owned(), ..ModelStatus::default() });
+    let mut model = before
+        .filter(|b| b.source == source)
+        .cloned()
+        .unwrap_or_else(|| ModelStatus { source: source.to_owned(), ..ModelStatus::default() });
     if !source.starts_with("hf://") {
         model.download = None;
         model.revision = None;

@@ -8,8 +8,8 @@ mod ready;
 mod url;
 
 use diffusion_crds::{DiffusionService, DiffusionServiceStatus};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::ResourceExt;
 
 pub use conditions::{Finding, condition_types};
@@ -79,11 +79,13 @@ pub fn status(resource: &DiffusionService, evidence: &Evidence<'_>, now: &Time) 
         ready_replicas: ready,
         desired_replicas: desired,
         selector: Some(names::selector(&resource.name_any())),
-        image: deployment
-            .and_then(|d| d.spec.template.spec.as_ref()?.containers.first()?.image.clone()),
+        image: deployment.and_then(|d| d.spec.template.spec.as_ref()?.containers.first()?.image.clone()),
         precision: facts.and_then(|f| f.precision.clone()).or_else(|| kept(&before.precision)),
         scheduler: facts.and_then(|f| f.scheduler.clone()).or_else(|| kept(&before.scheduler)),
-        seconds_per_image: seconds(before.seconds_per_image.filter(|_| same_model), facts.and_then(|f| f.seconds_per_image)),
+        seconds_per_image: seconds(
+            before.seconds_per_image.filter(|_| same_model),
+            facts.and_then(|f| f.seconds_per_image),
+        ),
         model: Some(model),
     }
 }
@@ -123,7 +125,7 @@ mod tests {
     #[test]
     fn seconds_have_two_digits_and_do_not_follow_noise() {
         assert_eq!(seconds(None, None), None);
-        assert_eq!(seconds(None, Some(3.1415)), Some(3.1));
+        assert_eq!(seconds(None, Some(3.123)), Some(3.1));
         assert_eq!(seconds(None, Some(123.4)), Some(120.0));
         assert_eq!(seconds(None, Some(0.012_34)), Some(0.012));
         assert_eq!(seconds(Some(3.1), Some(3.6)), Some(3.1));

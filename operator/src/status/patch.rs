@@ -22,7 +22,8 @@ pub async fn patch(
     if resource.status.as_ref() == Some(status) {
         return Ok(false);
     }
-    let api: Api<DiffusionService> = Api::namespaced(client.clone(), &resource.namespace().unwrap_or_default());
+    let api: Api<DiffusionService> =
+        Api::namespaced(client.clone(), &resource.namespace().unwrap_or_default());
     let name = resource.name_any();
     let body = json!({
         "apiVersion": "diffusion-operator.dev/v1alpha1", "kind": "DiffusionService",

@@ -35,21 +35,27 @@ impl RollOut {
 pub fn rolled_out(deployment: &Deployment) -> RollOut {
     let status = deployment.status.clone().unwrap_or_default();
     RollOut {
-        seen: status.observed_generation.is_some() && status.observed_generation >= deployment.metadata.generation,
+        seen: status.observed_generation.is_some()
+            && status.observed_generation >= deployment.metadata.generation,
         wanted: deployment.spec.replicas.unwrap_or(1),
         updated: status.updated_replicas.unwrap_or(0),
         total: status.replicas.unwrap_or(0),
         ready: status.ready_replicas.unwrap_or(0),
-        stalled: status
-            .conditions
-            .iter()
-            .flatten()
-            .any(|c| c.type_.as_deref() == Some("Progressing") && c.reason.as_deref() == Some("ProgressDeadlineExceeded")),
+        stalled: status.conditions.iter().flatten().any(|c| {
+            c.type_.as_deref() == Some("Progressing")
+                && c.reason.as_deref() == Some("ProgressDeadlineExceeded")
+        }),
     }
 }
 
 /// Why pods can't even be made (a quota, a policy), if the Deployment says so.
 pub(super) fn creation_failure(deployment: &Deployment) -> Option<String> {
-    let failure = deployment.status.as_ref()?.conditions.iter().flatten().find(|c| c.type_.as_deref() == Some("ReplicaFailure") && c.status.as_deref() == Some("True"))?;
+    let failure = deployment
+        .status
+        .as_ref()?
+        .conditions
+        .iter()
+        .flatten()
+        .find(|c| c.type_.as_deref() == Some("ReplicaFailure") && c.status.as_deref() == Some("True"))?;
     Some(failure.message.clone().unwrap_or_default())
 }

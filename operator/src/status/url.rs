@@ -22,11 +22,12 @@ pub fn address(service: &Service) -> Option<Address> {
     let port = spec.ports.as_ref()?.first()?.port;
     let balanced = spec.type_.as_deref() == Some("LoadBalancer");
     let given = service.status.as_ref().and_then(|s| s.load_balancer.as_ref()?.ingress.as_ref()?.first());
-    let host = given.filter(|_| balanced).and_then(|i| i.hostname.clone().or_else(|| i.ip.as_deref().map(bracketed)));
+    let host = given
+        .filter(|_| balanced)
+        .and_then(|i| i.hostname.clone().or_else(|| i.ip.as_deref().map(bracketed)));
     let external = host.is_some();
-    let host = host.unwrap_or_else(|| {
-        format!("{}.{}.svc", service.name_any(), service.namespace().unwrap_or_default())
-    });
+    let host = host
+        .unwrap_or_else(|| format!("{}.{}.svc", service.name_any(), service.namespace().unwrap_or_default()));
     let url = if port == 80 { format!("http://{host}") } else { format!("http://{host}:{port}") };
     Some(Address { url, external, pending: balanced && !external })
 }
@@ -58,8 +59,14 @@ mod tests {
     #[test]
     fn the_load_balancers_address_comes_first() {
         let of = |u: &str, e, p| (u.to_owned(), e, p);
-        assert_eq!(url("LoadBalancer", 80, json!([{"ip": "192.0.2.7"}])), of("http://192.0.2.7", true, false));
-        assert_eq!(url("LoadBalancer", 81, json!([{"ip": "2001:db8::7"}])), of("http://[2001:db8::7]:81", true, false));
+        assert_eq!(
+            url("LoadBalancer", 80, json!([{"ip": "192.0.2.7"}])),
+            of("http://192.0.2.7", true, false)
+        );
+        assert_eq!(
+            url("LoadBalancer", 81, json!([{"ip": "2001:db8::7"}])),
+            of("http://[2001:db8::7]:81", true, false)
+        );
         let name = json!([{"hostname": "lb.example", "ip": "192.0.2.7"}]);
         assert_eq!(url("LoadBalancer", 80, name), of("http://lb.example", true, false));
         assert_eq!(url("LoadBalancer", 80, json!([])), of("http://sd.art.svc", false, true));

@@ -15,10 +15,10 @@ use kube::{
 use serde_json::json;
 
 use crate::{
-    minimal, minimal_and,
     operator::{Operator, World},
     plane::Plane,
     proxy::{Fault, Proxy},
+    specs::{minimal, minimal_and},
 };
 
 async fn through_a_proxy(name: &str, arguments: &[&str]) -> (World, Proxy, Operator) {
@@ -103,13 +103,14 @@ async fn a_resource_that_can_not_be_read_is_told_so_and_does_not_stop_others() {
     // A definition that lets anything in, as one of another version might; other tests must not see it.
     let plane: &'static Plane = Box::leak(Box::new(Plane::start().await));
     let mut crd: CustomResourceDefinition = DiffusionService::crd();
-    let anything = json!({"openAPIV3Schema": {"type": "object", "x-kubernetes-preserve-unknown-fields": true}});
+    let anything =
+        json!({"openAPIV3Schema": {"type": "object", "x-kubernetes-preserve-unknown-fields": true}});
     crd.spec.versions[0].schema = serde_json::from_value(anything).unwrap();
     let world = World::with_definition(plane, "unreadable", crd).await;
     let kind = ApiResource::erase::<DiffusionService>(&());
     let api: Api<DynamicObject> = Api::namespaced_with(world.client.clone(), &world.namespace, &kind);
     let body = json!({"apiVersion": "diffusion-operator.dev/v1alpha1", "kind": "DiffusionService",
-        "metadata": {"name": "odd"}, "spec": {"model": {"source": "bundled://emoji"}, "replicas": "many"}});
+        "metadata": {"name": "odd"}, "spec": {"model": {"source": "bundled://emoji"}, "suspend": "perhaps"}});
     api.create(&PostParams::default(), &serde_json::from_value(body).unwrap()).await.unwrap();
     let _operator = world.operator();
     let told = world

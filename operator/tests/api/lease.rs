@@ -2,16 +2,23 @@
 
 use k8s_openapi::api::{apps::v1::Deployment, coordination::v1::Lease};
 
-use crate::{minimal, operator::World};
+use crate::{operator::World, specs::minimal};
 
 const ELECTED: [&str; 2] = ["--leader-election", "true"];
 
-fn with_name<'a>(name: &'a str) -> Vec<&'a str> {
+fn with_name(name: &str) -> Vec<&str> {
     [&ELECTED[..], &["--pod-name", name]].concat()
 }
 
 async fn holder(world: &World) -> Option<String> {
-    world.api::<Lease>().get_opt("diffusion-operator").await.unwrap()?.spec?.holder_identity.filter(|h| !h.is_empty())
+    world
+        .api::<Lease>()
+        .get_opt("diffusion-operator")
+        .await
+        .unwrap()?
+        .spec?
+        .holder_identity
+        .filter(|h| !h.is_empty())
 }
 
 #[tokio::test]
@@ -23,7 +30,10 @@ async fn one_of_two_writes_and_the_other_takes_over() {
     world.apply("sd", minimal()).await.unwrap();
     world.until("Deployment", || async { world.api::<Deployment>().get_opt("sd").await.unwrap() }).await;
     let (_, metrics) = world.until("metrics", || second.get("/metrics")).await;
-    assert!(metrics.contains("diffusion_operator_leader 0") && metrics.contains("diffusion_operator_reconciles_total 0"));
+    assert!(
+        metrics.contains("diffusion_operator_leader 0")
+            && metrics.contains("diffusion_operator_reconciles_total 0")
+    );
     assert_eq!(second.get("/readyz").await.unwrap().0, 200, "one that waits is ready: it can take over");
 
     // It gives the Lease back, so the other need not wait for its end.

@@ -1,27 +1,26 @@
 //! The operator's binary against a real kube-apiserver and etcd.
 
+#[cfg(test)]
 mod children;
+#[cfg(test)]
 mod faults;
+#[cfg(test)]
 mod lease;
+#[cfg(test)]
 mod operator;
+#[cfg(test)]
 mod plane;
+#[cfg(test)]
 mod proxy;
+#[cfg(test)]
 mod rest;
+#[cfg(test)]
 mod rules;
+#[cfg(test)]
 mod scaling;
+#[cfg(test)]
+mod specs;
+#[cfg(test)]
 mod status;
+#[cfg(test)]
 mod upgrade;
-
-use serde_json::{Value, json};
-
-/// The shortest spec.
-pub fn minimal() -> Value {
-    json!({"model": {"source": "bundled://emoji"}})
-}
-
-/// The shortest spec, and more.
-pub fn minimal_and(more: Value) -> Value {
-    let mut spec = minimal();
-    spec.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
-    spec
-}

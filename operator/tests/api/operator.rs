@@ -2,7 +2,6 @@
 
 use std::{
     fs,
-    path::PathBuf,
     process::{Child, Command, Stdio},
     time::{Duration, Instant},
 };
@@ -21,15 +20,15 @@ use tokio::sync::OnceCell;
 use crate::plane::{Plane, free_port, plane};
 
 /// A namespace, and a client for what is in it.
-pub struct World {
-    pub plane: &'static Plane,
-    pub client: Client,
-    pub namespace: String,
+pub(crate) struct World {
+    pub(crate) plane: &'static Plane,
+    pub(crate) client: Client,
+    pub(crate) namespace: String,
 }
 
 impl World {
     /// A new namespace on the API server with our definition installed.
-    pub async fn new(name: &str) -> Self {
+    pub(crate) async fn new(name: &str) -> Self {
         let plane = plane().await;
         static DEFINED: OnceCell<()> = OnceCell::const_new();
         DEFINED.get_or_init(|| define(plane.client(), DiffusionService::crd())).await;
@@ -37,7 +36,11 @@ impl World {
     }
 
     /// The same with another API server and another definition.
-    pub async fn with_definition(plane: &'static Plane, name: &str, crd: CustomResourceDefinition) -> Self {
+    pub(crate) async fn with_definition(
+        plane: &'static Plane,
+        name: &str,
+        crd: CustomResourceDefinition,
+    ) -> Self {
         define(plane.client(), crd).await;
         Self::in_namespace(plane, name).await
     }
@@ -46,11 +49,14 @@ impl World {
         let client = plane.client();
         let namespace = json!({"metadata": {"generateName": format!("{name}-")}});
         let namespaces: Api<Namespace> = Api::all(client.clone());
-        let made = namespaces.create(&PostParams::default(), &serde_json::from_value(namespace).unwrap()).await.unwrap();
+        let made = namespaces
+            .create(&PostParams::default(), &serde_json::from_value(namespace).unwrap())
+            .await
+            .unwrap();
         Self { plane, client, namespace: made.name_any() }
     }
 
-    pub fn api<K>(&self) -> Api<K>
+    pub(crate) fn api<K>(&self) -> Api<K>
     where
         K: kube::Resource<DynamicType = (), Scope = k8s_openapi::NamespaceResourceScope>,
     {
@@ -58,16 +64,16 @@ impl World {
     }
 
     /// Starts the operator for this namespace.
-    pub fn operator(&self) -> Operator {
+    pub(crate) fn operator(&self) -> Operator {
         self.operator_with(&[])
     }
 
-    pub fn operator_with(&self, arguments: &[&str]) -> Operator {
+    pub(crate) fn operator_with(&self, arguments: &[&str]) -> Operator {
         Operator::start(&self.plane.kubeconfig, &self.namespace, arguments)
     }
 
     /// Creates or changes a resource, as `kubectl apply --server-side` does.
-    pub async fn apply(&self, name: &str, spec: Value) -> Result<DiffusionService, kube::Error> {
+    pub(crate) async fn apply(&self, name: &str, spec: Value) -> Result<DiffusionService, kube::Error> {
         let body = json!({
             "apiVersion": "diffusion-operator.dev/v1alpha1", "kind": "DiffusionService",
             "metadata": {"name": name}, "spec": spec,
@@ -77,7 +83,7 @@ impl World {
     }
 
     /// Waits until a look gives something.
-    pub async fn until<T, F>(&self, what: &str, mut look: impl FnMut() -> F) -> T
+    pub(crate) async fn until<T, F>(&self, what: &str, mut look: impl FnMut() -> F) -> T
     where
         F: Future<Output = Option<T>>,
     {
@@ -86,13 +92,17 @@ impl World {
             if let Some(found) = look().await {
                 return found;
             }
-            assert!(Instant::now() < end, "{what}: not within 30 s; logs in {}", self.plane.directory().display());
+            assert!(
+                Instant::now() < end,
+                "{what}: not within 30 s; logs in {}",
+                self.plane.directory().display()
+            );
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
     }
 
     /// Waits for a condition's status and reason, and gives its message.
-    pub async fn condition(&self, name: &str, type_: &str, status: &str, reason: &str) -> String {
+    pub(crate) async fn condition(&self, name: &str, type_: &str, status: &str, reason: &str) -> String {
         let api = self.api::<DiffusionService>();
         let mut last = String::new();
         let end = Instant::now() + Duration::from_secs(30);
@@ -120,21 +130,31 @@ async fn define(client: Client, crd: CustomResourceDefinition) {
 }
 
 /// A running operator; it ends with the value.
-pub struct Operator {
+pub(crate) struct Operator {
     child: Child,
-    pub admin: String,
-    pub log: PathBuf,
+    pub(crate) admin: String,
 }
 
 impl Operator {
-    pub fn start(kubeconfig: &std::path::Path, namespace: &str, arguments: &[&str]) -> Self {
+    pub(crate) fn start(kubeconfig: &std::path::Path, namespace: &str, arguments: &[&str]) -> Self {
         let admin = format!("127.0.0.1:{}", free_port());
         let log = kubeconfig.with_file_name(format!("operator-{namespace}-{}.log", admin.replace(':', "-")));
         let file = fs::File::create(&log).unwrap();
         let child = Command::new("setpriv")
             .args(["--pdeathsig", "KILL", env!("CARGO_BIN_EXE_diffusion-operator"), "run"])
-            .args(["--namespace", namespace, "--admin-listen", &admin, "--log", "info,diffusion_operator=debug,kube_client=error"])
-            .args(if arguments.contains(&"--leader-election") { &[][..] } else { &["--leader-election", "false"] })
+            .args([
+                "--namespace",
+                namespace,
+                "--admin-listen",
+                &admin,
+                "--log",
+                "info,diffusion_operator=debug,kube_client=error",
+            ])
+            .args(if arguments.contains(&"--leader-election") {
+                &[][..]
+            } else {
+                &["--leader-election", "false"]
+            })
             .args(arguments)
             .env("KUBECONFIG", kubeconfig)
             .env("POD_NAMESPACE", namespace)
@@ -143,21 +163,17 @@ impl Operator {
             .stderr(file)
             .spawn()
             .unwrap();
-        Self { child, admin, log }
+        Self { child, admin }
     }
 
     /// Status and body of a GET on the admin port; None while nothing listens.
-    pub async fn get(&self, path: &str) -> Option<(u16, String)> {
+    pub(crate) async fn get(&self, path: &str) -> Option<(u16, String)> {
         let answer = diffusion_operator::http::send(&self.admin, path, None, 1 << 20).await.ok()?;
         Some((answer.status().as_u16(), String::from_utf8(answer.body().to_vec()).unwrap()))
     }
 
-    pub fn log(&self) -> String {
-        fs::read_to_string(&self.log).unwrap()
-    }
-
     /// SIGTERM, and its exit status.
-    pub fn terminate(mut self) -> Option<i32> {
+    pub(crate) fn terminate(mut self) -> Option<i32> {
         self.signal("TERM");
         let end = Instant::now() + Duration::from_secs(20);
         loop {
@@ -170,8 +186,9 @@ impl Operator {
     }
 
     /// Any signal, by kill(1).
-    pub fn signal(&self, name: &str) {
-        let sent = Command::new("kill").args([format!("-{name}"), self.child.id().to_string()]).status().unwrap();
+    pub(crate) fn signal(&self, name: &str) {
+        let sent =
+            Command::new("kill").args([format!("-{name}"), self.child.id().to_string()]).status().unwrap();
         assert!(sent.success());
     }
 }

@@ -15,22 +15,22 @@ use kube::{Client, Config, config::AuthInfo};
 use tokio::sync::OnceCell;
 
 /// The programs and how to reach the API server.
-pub struct Plane {
-    pub url: String,
-    pub kubeconfig: PathBuf,
+pub(crate) struct Plane {
+    pub(crate) url: String,
+    pub(crate) kubeconfig: PathBuf,
     directory: PathBuf,
 }
 
 const TOKEN: &str = "admin-of-the-tests";
 
 /// The one of this test run; it ends with the process.
-pub async fn plane() -> &'static Plane {
+pub(crate) async fn plane() -> &'static Plane {
     static PLANE: OnceCell<Plane> = OnceCell::const_new();
     PLANE.get_or_init(Plane::start).await
 }
 
 impl Plane {
-    pub async fn start() -> Self {
+    pub(crate) async fn start() -> Self {
         let bin = programs();
         let directory = tempfile::Builder::new().prefix("diffusion-operator-api-").tempdir().unwrap().keep();
         let (etcd, peer, api) = (free_port(), free_port(), free_port());
@@ -81,7 +81,8 @@ impl Plane {
     async fn wait(&self) {
         let end = Instant::now() + Duration::from_secs(120);
         loop {
-            let answer = tokio::time::timeout(Duration::from_secs(2), self.client().apiserver_version()).await;
+            let answer =
+                tokio::time::timeout(Duration::from_secs(2), self.client().apiserver_version()).await;
             if matches!(answer, Ok(Ok(_))) {
                 break;
             }
@@ -91,11 +92,11 @@ impl Plane {
     }
 
     /// A client of its own: one belongs to the runtime of the test that made it.
-    pub fn client(&self) -> Client {
+    pub(crate) fn client(&self) -> Client {
         Client::try_from(self.config()).unwrap()
     }
 
-    pub fn config(&self) -> Config {
+    pub(crate) fn config(&self) -> Config {
         let mut config = Config::new(self.url.parse().unwrap());
         config.accept_invalid_certs = true;
         config.auth_info = AuthInfo { token: Some(TOKEN.to_owned().into()), ..AuthInfo::default() };
@@ -103,18 +104,18 @@ impl Plane {
     }
 
     /// A kubeconfig in a file, for another address or another user.
-    pub fn kubeconfig_for(&self, name: &str, url: &str, token: &str) -> PathBuf {
+    pub(crate) fn kubeconfig_for(&self, name: &str, url: &str, token: &str) -> PathBuf {
         let path = self.directory.join(format!("kubeconfig-{name}"));
         fs::write(&path, kubeconfig(url, token)).unwrap();
         path
     }
 
-    pub fn token(&self) -> &'static str {
+    pub(crate) fn token(&self) -> &'static str {
         TOKEN
     }
 
     /// Where the programs log, for a message.
-    pub fn directory(&self) -> &Path {
+    pub(crate) fn directory(&self) -> &Path {
         &self.directory
     }
 }
@@ -157,7 +158,7 @@ fn key(path: &Path) {
     assert!(made.success());
 }
 
-pub fn free_port() -> u16 {
+pub(crate) fn free_port() -> u16 {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 

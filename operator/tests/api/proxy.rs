@@ -19,7 +19,7 @@ use tokio::{net::TcpListener, task::JoinHandle};
 
 /// What happens to a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Fault {
+pub(crate) enum Fault {
     /// It gets through.
     None,
     /// Writes are answered with 500.
@@ -30,8 +30,8 @@ pub enum Fault {
     StatusFails,
 }
 
-pub struct Proxy {
-    pub url: String,
+pub(crate) struct Proxy {
+    pub(crate) url: String,
     state: Arc<State>,
     task: JoinHandle<()>,
 }
@@ -39,18 +39,18 @@ pub struct Proxy {
 struct State {
     client: Client,
     fault: Mutex<Fault>,
-    writes: AtomicUsize,
+    writes: Mutex<Vec<String>>,
     refused: AtomicUsize,
 }
 
 impl Proxy {
-    pub async fn start(client: Client) -> Self {
+    pub(crate) async fn start(client: Client) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let state = Arc::new(State {
             client,
             fault: Mutex::new(Fault::None),
-            writes: AtomicUsize::new(0),
+            writes: Mutex::default(),
             refused: AtomicUsize::new(0),
         });
         let shared = Arc::clone(&state);
@@ -60,24 +60,26 @@ impl Proxy {
                 let state = Arc::clone(&shared);
                 tokio::spawn(async move {
                     let forward = service_fn(move |request| forward(Arc::clone(&state), request));
-                    let _ = auto::Builder::new(TokioExecutor::new()).serve_connection(TokioIo::new(socket), forward).await;
+                    let _ = auto::Builder::new(TokioExecutor::new())
+                        .serve_connection(TokioIo::new(socket), forward)
+                        .await;
                 });
             }
         });
         Self { url, state, task }
     }
 
-    pub fn set(&self, fault: Fault) {
+    pub(crate) fn set(&self, fault: Fault) {
         *self.state.fault.lock().unwrap() = fault;
     }
 
-    /// Writes that got through, Leases left out.
-    pub fn writes(&self) -> usize {
-        self.state.writes.load(Ordering::SeqCst)
+    /// Writes that got through, Leases left out: method and path.
+    pub(crate) fn writes(&self) -> Vec<String> {
+        self.state.writes.lock().unwrap().clone()
     }
 
     /// Requests that a fault was made of.
-    pub fn refused(&self) -> usize {
+    pub(crate) fn refused(&self) -> usize {
         self.state.refused.load(Ordering::SeqCst)
     }
 }
@@ -107,10 +109,12 @@ async fn forward(state: Arc<State>, request: Request<Incoming>) -> Result<Respon
         return Ok(answer(StatusCode::INTERNAL_SERVER_ERROR));
     }
     if write && !path.contains("/leases") {
-        state.writes.fetch_add(1, Ordering::SeqCst);
+        state.writes.lock().unwrap().push(format!("{} {path}", head.method));
     }
     let mut onward = Request::builder().method(head.method).uri(head.uri.path_and_query().unwrap().as_str());
-    for (name, value) in head.headers.iter().filter(|(n, _)| !matches!(n.as_str(), "host" | "authorization" | "connection")) {
+    for (name, value) in
+        head.headers.iter().filter(|(n, _)| !matches!(n.as_str(), "host" | "authorization" | "connection"))
+    {
         onward = onward.header(name, value);
     }
     let body = body.collect().await.map(|b| b.to_bytes().to_vec()).unwrap_or_default();

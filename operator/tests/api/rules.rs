@@ -9,7 +9,10 @@ use kube::{
 };
 use serde_json::{Value, json};
 
-use crate::{minimal, minimal_and, operator::World};
+use crate::{
+    operator::World,
+    specs::{minimal, minimal_and},
+};
 
 #[tokio::test]
 async fn the_definition_is_accepted_without_a_warning() {
@@ -45,7 +48,10 @@ async fn the_shortest_resource_gets_every_default() {
     assert_eq!(served.spec, typed.spec);
     let defaults = &made.data["spec"];
     assert_eq!(defaults["replicas"], 2);
-    assert_eq!(defaults["autoscaling"], json!({"enabled": true, "minReplicas": 2, "maxReplicas": 10, "targetCPUUtilization": 80}));
+    assert_eq!(
+        defaults["autoscaling"],
+        json!({"enabled": true, "minReplicas": 2, "maxReplicas": 10, "targetCPUUtilization": 80})
+    );
     assert_eq!(defaults["service"], json!({"type": "LoadBalancer", "port": 80}));
 }
 
@@ -71,20 +77,41 @@ async fn every_rule_refuses_with_a_message_a_person_can_act_on() {
         (model("bundled://other"), "the only bundled model is bundled://emoji"),
         (model("hf://org"), "must be hf://org/repo or hf://org/repo@revision"),
         (model("pvc://models/../etc"), "must be pvc://claim or pvc://claim/folder"),
-        (json!({"model": {"source": "bundled://emoji", "cache": {"size": "1Gi"}}}), "cache is for hf:// sources"),
-        (json!({"model": {"source": "bundled://emoji", "tokenSecretRef": {"name": "a", "key": "b"}}}), "tokenSecretRef is for hf:// sources"),
-        (json!({"model": {"source": "bundled://emoji", "endpoint": "http://hub"}}), "endpoint is for hf:// sources"),
+        (
+            json!({"model": {"source": "bundled://emoji", "cache": {"size": "1Gi"}}}),
+            "cache is for hf:// sources",
+        ),
+        (
+            json!({"model": {"source": "bundled://emoji", "tokenSecretRef": {"name": "a", "key": "b"}}}),
+            "tokenSecretRef is for hf:// sources",
+        ),
+        (
+            json!({"model": {"source": "bundled://emoji", "endpoint": "http://hub"}}),
+            "endpoint is for hf:// sources",
+        ),
         (json!({"model": {"source": "bundled://emoji", "precision": "f16"}}), "f16 needs an accelerator"),
         (hub(json!({"endpoint": "ftp://hub"})), "must be an http:// or https:// URL"),
         (hub(json!({"cache": {"size": "big"}})), "must be a quantity above 0"),
         (hub(json!({"cache": {"size": "0"}})), "must be a quantity above 0"),
         (hub(json!({"tokenSecretRef": {"name": "a", "key": "no/slash"}})), "must be a key of a Secret"),
-        (minimal_and(json!({"autoscaling": {"minReplicas": 5, "maxReplicas": 4}})), "minReplicas must not be above maxReplicas"),
+        (
+            minimal_and(json!({"autoscaling": {"minReplicas": 5, "maxReplicas": 4}})),
+            "minReplicas must not be above maxReplicas",
+        ),
         (minimal_and(json!({"defaults": {"width": 100}})), "must be a multiple of 8"),
-        (minimal_and(json!({"service": {"type": "ClusterIP", "loadBalancerClass": "a/b"}})), "are for type LoadBalancer"),
+        (
+            minimal_and(json!({"service": {"type": "ClusterIP", "loadBalancerClass": "a/b"}})),
+            "are for type LoadBalancer",
+        ),
         (minimal_and(json!({"service": {"loadBalancerSourceRanges": ["10.0.0.0"]}})), "CIDR notation"),
-        (minimal_and(json!({"accelerator": {"type": "nvidia", "resourceName": "gpu"}})), "must be an extended resource"),
-        (minimal_and(json!({"podDisruptionBudget": {"maxUnavailable": "some"}})), "must be a number or a percentage"),
+        (
+            minimal_and(json!({"accelerator": {"type": "nvidia", "resourceName": "gpu"}})),
+            "must be an extended resource",
+        ),
+        (
+            minimal_and(json!({"podDisruptionBudget": {"maxUnavailable": "some"}})),
+            "must be a number or a percentage",
+        ),
         (minimal_and(json!({"replicas": -1})), "greater than or equal to 0"),
         (minimal_and(json!({"defaults": {"scheduler": "eular"}})), "Unsupported value"),
     ] {
@@ -100,9 +127,7 @@ async fn every_rule_refuses_with_a_message_a_person_can_act_on() {
 #[tokio::test]
 async fn what_can_not_change_is_refused_and_what_can_is_not() {
     let world = World::new("transitions").await;
-    let cached = |source: &str, class: &str| {
-        json!({"model": {"source": source, "cache": {"size": "1Gi", "storageClassName": class}}})
-    };
+    let cached = |source: &str, class: &str| json!({"model": {"source": source, "cache": {"size": "1Gi", "storageClassName": class}}});
     world.apply("sd", cached("hf://a/b", "fast")).await.unwrap();
     refused(&world, cached("hf://a/c", "fast"), "can't be changed while the model is cached").await;
     refused(&world, cached("hf://a/b", "slow"), "storageClassName and accessModes can't be changed").await;

@@ -5,7 +5,10 @@ use k8s_openapi::api::{apps::v1::Deployment, autoscaling::v2::HorizontalPodAutos
 use kube::api::{Patch, PatchParams};
 use serde_json::json;
 
-use crate::{minimal, minimal_and, operator::World};
+use crate::{
+    operator::World,
+    specs::{minimal, minimal_and},
+};
 
 async fn replicas(world: &World) -> Option<i32> {
     world.api::<Deployment>().get_opt("sd").await.unwrap().and_then(|d| d.spec.replicas)
@@ -13,13 +16,18 @@ async fn replicas(world: &World) -> Option<i32> {
 
 /// Sets the number as the autoscaler does: by the scale subresource.
 async fn autoscaler_sets(world: &World, number: i32) {
-    let params = PatchParams { field_manager: Some("kube-controller-manager".into()), ..PatchParams::default() };
+    let params =
+        PatchParams { field_manager: Some("kube-controller-manager".into()), ..PatchParams::default() };
     let scale = json!({"spec": {"replicas": number}});
     world.api::<Deployment>().patch_scale("sd", &params, &Patch::Merge(scale)).await.unwrap();
 }
 
 async fn until_replicas(world: &World, number: i32) {
-    world.until(&format!("{number} replicas"), || async { (replicas(world).await == Some(number)).then_some(()) }).await;
+    world
+        .until(&format!("{number} replicas"), || async {
+            (replicas(world).await == Some(number)).then_some(())
+        })
+        .await;
 }
 
 /// Waits until the operator has looked at the present generation.
@@ -59,7 +67,9 @@ async fn the_number_changes_hands_both_ways() {
     // On: what there is stays, the autoscaler goes on from there.
     world.apply("sd", minimal_and(json!({"replicas": 3}))).await.unwrap();
     world
-        .until("an autoscaler", || async { world.api::<HorizontalPodAutoscaler>().get_opt("sd").await.unwrap() })
+        .until("an autoscaler", || async {
+            world.api::<HorizontalPodAutoscaler>().get_opt("sd").await.unwrap()
+        })
         .await;
     seen(&world).await;
     assert_eq!(replicas(&world).await, Some(3));

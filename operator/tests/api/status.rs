@@ -12,7 +12,10 @@ use kube::{
 };
 use serde_json::{Value, json};
 
-use crate::{minimal, minimal_and, operator::World};
+use crate::{
+    operator::World,
+    specs::{minimal, minimal_and},
+};
 
 /// Sets the Deployment's status: `updated` of `total` pods have its present template, `ready` are ready.
 async fn deployment_says(world: &World, updated: i32, total: i32, ready: i32) {
@@ -69,7 +72,10 @@ async fn ready_is_true_only_for_the_generation_that_serves() {
     let api = world.api::<DiffusionService>();
     let resource = world
         .until("the URL", || async {
-            api.get("sd").await.ok().filter(|r| r.status.as_ref().unwrap().url.as_deref() == Some("http://192.0.2.7"))
+            api.get("sd")
+                .await
+                .ok()
+                .filter(|r| r.status.as_ref().unwrap().url.as_deref() == Some("http://192.0.2.7"))
         })
         .await;
     let status = resource.status.unwrap();
@@ -79,7 +85,8 @@ async fn ready_is_true_only_for_the_generation_that_serves() {
     world.apply("sd", minimal_and(json!({"limits": {"maxSteps": 20}}))).await.unwrap();
     world.condition("sd", "Ready", "True", "RollingOut").await;
     let generation = |r: &DiffusionService| {
-        let ready = r.status.as_ref().unwrap().conditions.iter().find(|c| c.type_ == "Ready").cloned().unwrap();
+        let ready =
+            r.status.as_ref().unwrap().conditions.iter().find(|c| c.type_ == "Ready").cloned().unwrap();
         (ready.observed_generation, r.metadata.generation)
     };
     assert_eq!(generation(&api.get("sd").await.unwrap()), (Some(1), Some(2)));
@@ -136,7 +143,8 @@ async fn the_worst_pod_gives_the_reason() {
 async fn a_download_shows_its_failure_and_its_commit() {
     let world = World::new("download").await;
     let _operator = world.operator();
-    let spec = json!({"model": {"source": "hf://org/repo@main"}, "autoscaling": {"enabled": false}, "replicas": 1});
+    let spec =
+        json!({"model": {"source": "hf://org/repo@main"}, "autoscaling": {"enabled": false}, "replicas": 1});
     world.apply("sd", spec).await.unwrap();
     world.condition("sd", "ModelAvailable", "False", "Downloading").await;
     let ended = |code: i32, report: Value| {

@@ -5,7 +5,10 @@ use k8s_openapi::api::apps::v1::Deployment;
 use kube::api::{Patch, PatchParams};
 use serde_json::json;
 
-use crate::{minimal, minimal_and, operator::World};
+use crate::{
+    operator::World,
+    specs::{minimal, minimal_and},
+};
 
 async fn image(world: &World) -> String {
     let deployment = world.api::<Deployment>().get("sd").await.unwrap();
@@ -29,7 +32,10 @@ async fn pods_of_before_stay_until_something_else_changes_them() {
     assert_eq!(before.metadata.generation, after.metadata.generation);
 
     // What does not concern pods still works, and still leaves them alone.
-    world.apply("sd", minimal_and(json!({"service": {"port": 81}, "autoscaling": {"minReplicas": 3}}))).await.unwrap();
+    world
+        .apply("sd", minimal_and(json!({"service": {"port": 81}, "autoscaling": {"minReplicas": 3}})))
+        .await
+        .unwrap();
     world
         .until("port 81", || async {
             let service = world.api::<k8s_openapi::api::core::v1::Service>().get("sd").await.unwrap();

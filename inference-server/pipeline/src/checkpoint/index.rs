@@ -2,6 +2,7 @@
 
 use serde::Deserialize;
 
+use super::layout::INDEX;
 use super::{Checkpoint, ConfigFile};
 use crate::LoadError;
 
@@ -32,7 +33,12 @@ pub(crate) struct ModelIndex {
 impl ModelIndex {
     /// Reads `model_index.json` and `generation_config.json` (ours, optional: `num_inference_steps`, `guidance_scale`).
     pub(crate) fn read(checkpoint: &Checkpoint) -> Result<Self, LoadError> {
-        let index = checkpoint.config("model_index.json")?;
+        Self::check(checkpoint.config(INDEX)?)?;
+        Ok(Self { defaults: Self::defaults(checkpoint)? })
+    }
+
+    /// Whether every part is one that we can load.
+    pub(crate) fn check(index: ConfigFile) -> Result<(), LoadError> {
         index.only("_class_name", &PIPELINES)?;
         for (part, classes) in PARTS {
             check_class(&index, part, classes)?;
@@ -45,8 +51,7 @@ impl ModelIndex {
                 return Err(index.unsupported(unused, "[null, null]"));
             }
         }
-        index.finish()?;
-        Ok(Self { defaults: Self::defaults(checkpoint)? })
+        index.finish()
     }
 
     /// diffusers' own defaults for Stable Diffusion, unless the checkpoint has better ones.

@@ -3,6 +3,7 @@
 mod bundled;
 mod config_file;
 mod index;
+pub mod layout;
 mod source;
 mod weights;
 

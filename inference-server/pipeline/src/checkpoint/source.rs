@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 
 use candle_core::{DType, Device};
 
-use super::weights::{Shard, ShardIndex};
+use super::layout::{self, Variant, WeightsFile};
+use super::weights::Shard;
 use super::{ConfigFile, Weights, bundled};
 use crate::LoadError;
 
@@ -37,6 +38,10 @@ impl Source {
                 names => wrong(format!("the bundled models are: {}", names.join(", "))),
             },
             Some(("file", path)) if path.starts_with('/') => Ok(Self::Directory(path.into())),
+            Some(("hf", rest)) => wrong(format!(
+                "is a model of the hub, which has to be on disk first: `diffusion-server fetch hf://{rest} --output DIR`, \
+                 then give DIR here"
+            )),
             Some((scheme, _)) => wrong(format!(
                 "{scheme}:// is not a source that this server reads; use bundled://emoji or the path of a folder in \
                  diffusers layout (download a model there first)"
@@ -146,18 +151,19 @@ impl Checkpoint {
     /// # Errors
     /// When they are absent or broken.
     pub fn weights(&self, component: &str, dtype: DType, device: &Device) -> Result<Weights, LoadError> {
-        let mut tried = Vec::new();
-        for stem in ["diffusion_pytorch_model", "model"] {
-            for variant in ["", ".fp16", ".bf16"] {
-                let single = format!("{component}/{stem}{variant}.safetensors");
-                if let Some(shard) = self.shard(&single)? {
-                    return Ok(Weights::new(single, vec![shard], dtype, device.clone()));
+        let places = layout::weights(component, Variant::Full);
+        for place in &places {
+            match place {
+                WeightsFile::Single(file) => {
+                    if let Some(shard) = self.shard(file)? {
+                        return Ok(Weights::new(file.clone(), vec![shard], dtype, device.clone()));
+                    }
                 }
-                let index = format!("{component}/{stem}.safetensors.index{variant}.json");
-                if let Some(text) = self.read(&index)? {
-                    return self.sharded(component, index, &text, dtype, device);
+                WeightsFile::Index(file) => {
+                    if let Some(text) = self.read(file)? {
+                        return self.sharded(file.clone(), &text, dtype, device);
+                    }
                 }
-                tried.push(single);
             }
         }
         let hint = if self.has_pickled_weights(component) {
@@ -166,22 +172,19 @@ impl Checkpoint {
         } else {
             "weights are read from safetensors files"
         };
-        Err(self.missing(tried.first().map_or(component, String::as_str), hint))
+        Err(self.missing(places.first().map_or(component, WeightsFile::path), hint))
     }
 
     fn sharded(
         &self,
-        component: &str,
         index: String,
         text: &[u8],
         dtype: DType,
         device: &Device,
     ) -> Result<Weights, LoadError> {
-        let listed = ShardIndex::parse(&index, text)?;
-        let files = listed.files();
+        let files = layout::shards(&index, text)?;
         let mut shards = Vec::with_capacity(files.len());
         for file in files {
-            let file = format!("{component}/{file}");
             let shard = self.shard(&file)?.ok_or_else(|| {
                 self.missing(&file, &format!("{index} lists it; is the download complete?"))
             })?;
@@ -237,7 +240,8 @@ mod tests {
         }
         for (text, word) in [
             ("", "is empty"),
-            ("hf://a/b", "hf:// is not a source"),
+            ("hf://a/b", "diffusion-server fetch hf://a/b --output DIR"),
+            ("s3://a/b", "s3:// is not a source"),
             ("bundled://nope", if bundled::names().is_empty() { "no bundled model" } else { "emoji" }),
         ] {
             let error = Source::parse(text).unwrap_err().to_string();

@@ -53,7 +53,7 @@ fn errors_name_the_flag() {
         (&["-o", "a.gif"], "--output: a.gif must end in .png"),
         (&["-o", "no/where.png"], "--output: there is no folder no"),
         (&["--model", "./nowhere"], "no such folder"),
-        (&["--model", "hf://a/b"], "hf:// is not a source"),
+        (&["--model", "hf://a/b"], "diffusion-server fetch hf://a/b --output DIR"),
         (&["--precision", "f8"], "--precision"),
         (&["--step", "3"], "--steps"),
     ] {
