@@ -13,6 +13,8 @@ use crate::{
     world::World,
 };
 
+/// Port that draws.
+const HTTP_PORT: u16 = 8080;
 /// Port of health, metrics and status.
 const ADMIN_PORT: u16 = 8081;
 
@@ -44,13 +46,22 @@ impl World<'_> {
 
     /// GETs a page of a pod's admin port, through a forwarded port.
     pub(crate) async fn admin(&self, pod: &str, path: &str) -> Outcome<Answer> {
+        self.forwarded(pod, ADMIN_PORT, &Ask::get(path)).await
+    }
+
+    /// One picture by this very pod.
+    pub(crate) async fn through(&self, pod: &str, json: Value) -> Outcome<Answer> {
+        self.forwarded(pod, HTTP_PORT, &Ask::picture(json)).await
+    }
+
+    /// As `kubectl port-forward` does it.
+    async fn forwarded(&self, pod: &str, port: u16, ask: &Ask) -> Outcome<Answer> {
         let api: Api<Pod> = self.api();
-        let mut forward = api.portforward(pod, &[ADMIN_PORT]).await?;
-        let Some(stream) = forward.take_stream(ADMIN_PORT) else { fail!("no stream to {pod}") };
-        let asked =
-            tokio::time::timeout(std::time::Duration::from_secs(20), over(stream, &Ask::get(path))).await;
+        let mut forward = api.portforward(pod, &[port]).await?;
+        let Some(stream) = forward.take_stream(port) else { fail!("no stream to {pod}") };
+        let asked = tokio::time::timeout(std::time::Duration::from_secs(60), over(stream, ask)).await;
         forward.abort();
-        asked.unwrap_or_else(|_| Err(Failure(format!("{pod} does not answer {path}"))))
+        asked.unwrap_or_else(|_| Err(Failure(format!("{pod} does not answer {}", ask.path))))
     }
 }
 

@@ -38,7 +38,7 @@ pub(crate) async fn run(scenarios: &[&Scenario]) -> Outcome<ExitCode> {
     }
     let (all, minutes) = (scenarios.len(), began.elapsed().as_secs_f64() / 60.0);
     if failed.is_empty() {
-        println!("== all {all} scenarios passed, {minutes:.1} minutes");
+        println!("== {all} of {all} scenarios passed, {minutes:.1} minutes");
         return Ok(ExitCode::SUCCESS);
     }
     println!("== {} of {all} scenarios failed, {minutes:.1} minutes: {}", failed.len(), failed.join(", "));

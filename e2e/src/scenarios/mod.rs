@@ -35,6 +35,7 @@ scenarios! {
     rolling "rolling" "changes of the spec roll under constant load without a failed request",
     autoscaling "autoscaling" "load adds a pod, the operator leaves the number alone, and it shrinks again",
     node_death "node-death" "a node dies: what the other one accepted is answered",
+    hub "hub" "a model from a hub: fetched once for all pods or by each; a broken download shows, and recovers",
     delete "delete" "deleting leaves nothing behind, also without the operator; a retained claim stays",
     upgrade "upgrade" "upgrade, rollback, uninstall and reinstall of the operator restart no model",
 }
