@@ -13,9 +13,10 @@ deps: ## Install what the build needs (a C compiler, curl, Rust's components).
 demo: deps ## A cluster, the operator by helm, a service, and pictures through it in demo/ (CLUSTER=kind|current for another cluster).
 	@scripts/demo
 
-test: deps lint ## Run every test.
+test: deps lint kube charts ## Run every test.
 	@echo "== test: cargo test, the whole workspace"
 	@cargo test --workspace --locked
+	@scripts/e2e
 
 lint: deps ## Formatting and clippy, warnings are errors.
 	@echo "== lint: cargo fmt, cargo clippy"

@@ -36,8 +36,9 @@ class Problem(Exception):
 
 
 class Client:
-    def __init__(self, url, timeout=1000.0, retries=5):
+    def __init__(self, url, timeout=1000.0, retries=5, key=None):
         self.url, self.timeout, self.retries = url.rstrip("/"), timeout, retries
+        self.headers = {"authorization": f"Bearer {key}"} if key else {}
 
     def draw(self, prompt, media_type="image/png", on_step=None, **parameters):
         """Draws a picture. `parameters` are the API's fields; `on_step(done, total)` is told the progress."""
@@ -48,7 +49,7 @@ class Client:
         request = urllib.request.Request(
             self.url + "/generate",
             data=json.dumps(fields).encode(),
-            headers={"content-type": "application/json", "accept": accept},
+            headers={"content-type": "application/json", "accept": accept, **self.headers},
         )
         for left in range(self.retries, -1, -1):
             try:
@@ -118,7 +119,8 @@ def main():
             args["image"] = start.read()
     on_step = (lambda done, total: print(f"\r{done}/{total}", end="", file=sys.stderr)) if progress else None
     try:
-        picture = Client(url).draw(prompt, media_type, on_step, **args)
+        # Not a flag: other users of the machine can see those.
+        picture = Client(url, key=os.environ.get("DIFFUSION_API_KEY")).draw(prompt, media_type, on_step, **args)
     except (Problem, urllib.error.URLError) as error:
         sys.exit(f"error: {error}")
     with open(file, "wb") as out:

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Draws a picture with curl:  generate.sh "a red apple" apple.png [SEED]
-# The server's address is in DIFFUSION_URL (http://localhost:8080 by default).
+# The server's address is in DIFFUSION_URL (http://localhost:8080 by default), its key, if it wants one, in
+# DIFFUSION_API_KEY.
 set -euo pipefail
 
 prompt=${1:?usage: generate.sh PROMPT FILE [SEED]}
@@ -22,10 +23,13 @@ escaped=${escaped//\"/\\\"}
 escaped=${escaped//$'\n'/\\n}
 escaped=${escaped//$'\t'/\\t}
 
+# From a file, as other users of the machine can see what a program is started with.
+key() { [ -z "${DIFFUSION_API_KEY:-}" ] || printf 'header = "authorization: Bearer %s"\n' "$DIFFUSION_API_KEY"; }
+
 # --fail-with-body keeps the server's words when something is wrong; --retry follows its Retry-After.
 answer=$(mktemp)
 trap 'rm -f "$answer"' EXIT
-if curl --silent --show-error --fail-with-body --retry 5 \
+if curl --silent --show-error --fail-with-body --retry 5 --config <(key) \
   --header 'content-type: application/json' --header "accept: $accept" \
   --data "{\"prompt\": \"$escaped\", \"seed\": $seed}" --output "$answer" "$url/generate"; then
   mv "$answer" "$file"

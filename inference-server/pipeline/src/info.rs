@@ -1,6 +1,6 @@
 //! What a loaded model is and what it wants by default.
 
-use crate::{Request, SchedulerKind};
+use crate::{Precision, Request, SchedulerKind};
 
 /// Facts about a loaded checkpoint.
 #[derive(Debug, Clone, PartialEq)]
@@ -29,6 +29,8 @@ pub struct ModelInfo {
     pub image_to_image: bool,
     /// Parameters of all components.
     pub parameters: usize,
+    /// Type of the weights in memory; never [`Precision::Auto`].
+    pub precision: Precision,
 }
 
 impl ModelInfo {

@@ -18,6 +18,27 @@ pub enum Precision {
     F16,
 }
 
+impl Precision {
+    /// As it is written on command lines.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Auto => "auto",
+            Self::F32 => "f32",
+            Self::Bf16 => "bf16",
+            Self::F16 => "f16",
+        }
+    }
+
+    /// The one that a type of weights is.
+    pub(crate) fn of(dtype: DType) -> Self {
+        match dtype {
+            DType::F16 => Self::F16,
+            DType::BF16 => Self::Bf16,
+            _ => Self::F32,
+        }
+    }
+}
+
 /// How to load a checkpoint.
 #[derive(Debug, Clone, Default)]
 pub struct LoadOptions {

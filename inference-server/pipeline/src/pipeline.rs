@@ -14,7 +14,8 @@ use crate::tokenizer::Tokenizer;
 use crate::unet::UNet;
 use crate::vae::Vae;
 use crate::{
-    Error, FieldError, Job, LoadError, LoadOptions, ModelInfo, Picture, Request, SchedulerKind, Source,
+    Error, FieldError, Job, LoadError, LoadOptions, ModelInfo, Picture, Precision, Request, SchedulerKind,
+    Source,
 };
 use crate::{image, request};
 
@@ -66,6 +67,7 @@ impl Pipeline {
             max_tokens: tokenizer.max_tokens(),
             train_timesteps: scheduler.train_timesteps(),
             image_to_image: vae.has_encoder(),
+            precision: Precision::of(dtype),
             parameters: [&text_weights, &unet_weights, &vae_weights].iter().map(|w| w.parameters()).sum(),
         };
         Ok(Self { tokenizer, text_encoder, unet, vae, scheduler, device, info })

@@ -52,6 +52,9 @@ pub struct ModelArgs {
     /// Type of the weights: auto (f32 on a CPU, f16 on a GPU), f32, bf16, or f16 (GPU only).
     #[arg(long, env = "DIFFUSION_PRECISION", default_value = "auto", value_name = "TYPE", value_parser = precision)]
     pub precision: Precision,
+    /// Threads that compute; 0 takes as many as the container's CPU quota pays for, rounded up.
+    #[arg(long, env = "DIFFUSION_THREADS", default_value_t = 0, value_name = "N")]
+    pub threads: usize,
 }
 
 /// Form of the logs.
@@ -72,6 +75,9 @@ pub struct ServeArgs {
     /// Where to listen.
     #[command(flatten)]
     pub listen: ListenArgs,
+    /// Who is let in.
+    #[command(flatten)]
+    pub access: AccessArgs,
     /// What is let in.
     #[command(flatten)]
     pub queue: QueueArgs,
@@ -93,7 +99,7 @@ pub struct ListenArgs {
     /// Address of the API; port 0 takes a free one.
     #[arg(long, env = "DIFFUSION_LISTEN", default_value = "0.0.0.0:8080", value_name = "ADDRESS")]
     pub listen: SocketAddr,
-    /// Address of /livez, /readyz and /metrics.
+    /// Address of /livez, /readyz, /metrics and /status.
     #[arg(long, env = "DIFFUSION_ADMIN_LISTEN", default_value = "0.0.0.0:8081", value_name = "ADDRESS")]
     pub admin_listen: SocketAddr,
     /// File to write the two addresses to once they are bound, as LISTEN=... and ADMIN_LISTEN=... lines.
@@ -115,6 +121,16 @@ pub struct ListenArgs {
     /// status is 1.
     #[arg(long, env = "DIFFUSION_GRACE_SECONDS", default_value_t = 600, value_name = "SECONDS", value_parser = seconds)]
     pub grace_seconds: u64,
+}
+
+/// Who is let in.
+#[derive(Debug, Clone, Default, Args)]
+#[command(next_help_heading = "Access")]
+pub struct AccessArgs {
+    /// File with the keys of the API, one a line; # begins a comment. Requests have to bring one of them, as
+    /// Authorization: Bearer KEY. It is read again when it changes.
+    #[arg(long, env = "DIFFUSION_API_KEYS_FILE", value_name = "PATH")]
+    pub api_keys_file: Option<PathBuf>,
 }
 
 /// What is let in.

@@ -36,6 +36,7 @@ pub enum GenerateError {
 /// # Errors
 /// Names the flag, file or part of the model that is wrong.
 pub fn run(args: &GenerateArgs) -> Result<(), GenerateError> {
+    crate::threads::claim(args.model.threads);
     let output = Output::choose(args)?;
     let fields = fields(args)?;
     let source = Source::parse(&args.model.model)?;

@@ -13,3 +13,4 @@ pub mod metrics;
 pub mod params;
 mod random;
 pub mod serve;
+mod threads;

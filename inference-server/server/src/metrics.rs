@@ -47,6 +47,7 @@ pub struct Metrics {
     registry: Registry,
     requests: Family<RequestLabels, Counter>,
     connections: Gauge,
+    threads: Gauge,
     inside: Gauge,
     queue_work: Gauge<f64, AtomicU64>,
     queue_seconds: Gauge<f64, AtomicU64>,
@@ -66,6 +67,7 @@ impl Metrics {
         let metrics = Self {
             requests: Family::default(),
             connections: Gauge::default(),
+            threads: Gauge::default(),
             inside: Gauge::default(),
             queue_work: Gauge::default(),
             queue_seconds: Gauge::default(),
@@ -78,6 +80,7 @@ impl Metrics {
         };
         registry.register("http_requests", "Requests by route and how they ended", metrics.requests.clone());
         registry.register("http_connections", "Open connections", metrics.connections.clone());
+        registry.register("threads", "Threads that compute", metrics.threads.clone());
         registry.register(
             "requests_in_flight",
             "Accepted requests that are waiting or being drawn",
@@ -115,6 +118,10 @@ impl Metrics {
         // Writing to a String does not fail.
         let _ = text::encode(&mut out, &self.registry);
         out
+    }
+
+    pub(crate) fn threads(&self, threads: usize) {
+        self.threads.set(i64::try_from(threads).unwrap_or(i64::MAX));
     }
 
     pub(crate) fn request(&self, route: Route, status: u16, client_gone: bool) {

@@ -11,7 +11,8 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::cli::ServeArgs;
 use crate::engine::{Bounds, Engine, EngineError, Options, PipelineModel};
-use crate::http::{App, Connections, Server, Settings, admin, public};
+use crate::fetch::Marker;
+use crate::http::{App, Connections, Keys, Served, Server, Settings, admin, public};
 use crate::metrics::Metrics;
 use crate::params::{Defaults, Limits};
 
@@ -67,20 +68,28 @@ pub enum ServeError {
 /// # Errors
 /// Names the flag, file or part of the model that is wrong.
 pub fn run(args: &ServeArgs) -> Result<(), ServeError> {
+    let threads = crate::threads::claim(args.model.threads);
     crate::logging::start(args.log.log_format, &args.log.log).map_err(ServeError::Flag)?;
     let source = Source::parse(&args.model.model)?;
+    let keys = args.access.api_keys_file.as_deref().map(Keys::read);
+    let keys = keys.transpose().map_err(ServeError::Flag)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(IO_THREADS)
         .enable_all()
         .build()
         .map_err(|source| ServeError::System { what: "starting threads".into(), source })?;
-    let result = runtime.block_on(serve(args, source));
+    let result = runtime.block_on(serve(args, source, keys, threads));
     // What is still on a blocking thread (a picture being decoded) belongs to nobody any more.
     runtime.shutdown_background();
     result
 }
 
-async fn serve(args: &ServeArgs, source: Source) -> Result<(), ServeError> {
+async fn serve(
+    args: &ServeArgs,
+    source: Source,
+    keys: Option<Arc<Keys>>,
+    threads: usize,
+) -> Result<(), ServeError> {
     let system = |what: &str| {
         let what = what.to_owned();
         move |source| ServeError::System { what, source }
@@ -91,6 +100,9 @@ async fn serve(args: &ServeArgs, source: Source) -> Result<(), ServeError> {
     let (admin_listener, admin_address) = bind("--admin-listen", args.listen.admin_listen).await?;
 
     let metrics = Arc::new(Metrics::new(&source.name()));
+    metrics.threads(threads);
+    tracing::info!(threads, "computing");
+    let served = served(&source);
     let load_options = LoadOptions { precision: args.model.precision };
     let load = move || PipelineModel::load(&source, &load_options);
     let (engine, thread) = Engine::start(load, engine_options(args), Arc::clone(&metrics))
@@ -102,7 +114,10 @@ async fn serve(args: &ServeArgs, source: Source) -> Result<(), ServeError> {
         let _ = ended.send(end);
     });
 
-    let app = App::new(engine.clone(), Arc::clone(&metrics), settings(args));
+    if let Some(keys) = &keys {
+        tokio::spawn(Arc::clone(keys).follow());
+    }
+    let app = App::new(engine.clone(), Arc::clone(&metrics), settings(args), keys, served);
     let connections = connections(args);
     let admin_connections = Connections { max: ADMIN_CONNECTIONS, ..connections.clone() };
     let handler = {
@@ -131,6 +146,7 @@ async fn serve(args: &ServeArgs, source: Source) -> Result<(), ServeError> {
         }
     }
     engine.drain();
+    public_server.drain();
     let mut finished = std::pin::pin!(async {
         // New requests are still answered, with 503, while the accepted ones are drawn.
         engine.idle().await;
@@ -198,6 +214,19 @@ fn write_port_file(path: &Path, address: SocketAddr, admin: SocketAddr) -> std::
     unfinished.push(".tmp");
     std::fs::write(&unfinished, format!("LISTEN={address}\nADMIN_LISTEN={admin}\n"))?;
     std::fs::rename(&unfinished, path)
+}
+
+/// Where the model is from, as far as it says so.
+fn served(source: &Source) -> Served {
+    let marker = match source {
+        // Without it the model is as good.
+        Source::Directory(folder) => Marker::read(folder).ok().flatten(),
+        Source::Bundled(_) => None,
+    };
+    match marker {
+        Some(marker) => Served { model: marker.source, revision: Some(marker.revision) },
+        None => Served { model: source.to_string(), revision: None },
+    }
 }
 
 fn engine_options(args: &ServeArgs) -> Options {

@@ -14,6 +14,8 @@ use crate::desired::{
 };
 
 const KIND: &str = "Deployment";
+/// Of a write that others get in the way of.
+const TRIES: usize = 5;
 
 /// An upgraded operator renders other pods for the same resource. They stay as they are until the resource changes, or
 /// its annotation `diffusion-operator.dev/update` does.
@@ -58,7 +60,7 @@ impl Target<'_> {
             let first = if cached == Cached::NotYet { 0 } else { wanted(replicas, None).unwrap_or(1) };
             desired.spec.replicas = Some(first);
             let (made, verb) = self.make(&api, KIND, &desired, None).await?;
-            self.set_replicas(&api, &made, first).await?;
+            self.set_replicas(&api, made.clone(), |_| first).await?;
             out.changes.extend(verb.map(|verb| Change { verb, kind: KIND.into(), name: made.name_any() }));
             desired.spec.replicas = None;
             return Ok(self.make(&api, KIND, &desired, Some(&made)).await?.0);
@@ -67,8 +69,7 @@ impl Target<'_> {
         let mut current = live.clone();
         // A crash between the two writes above leaves the number to the wrong manager, and dropping it would mean 1.
         if only_manager_of_replicas(&current) {
-            let number = replicas_of(&current);
-            current = self.set_replicas(&api, &current, number).await?;
+            current = self.set_replicas(&api, current, |now| now).await?;
         }
         let serves_from_elsewhere = cached == Cached::NotYet && replicas_of(&current) > 0;
         if let Some(held) = held(&desired, &current) {
@@ -78,36 +79,44 @@ impl Target<'_> {
             out.changes.extend(verb.map(|verb| Change { verb, kind: KIND.into(), name: made.name_any() }));
             current = made;
         }
-        let number = match cached {
-            Cached::NotYet if replicas_of(&current) == 0 => Some(0),
-            _ => wanted(replicas, Some(replicas_of(&current))),
+        let number = |now: i32| match cached {
+            Cached::NotYet if now == 0 => 0,
+            _ => wanted(replicas, Some(now)).unwrap_or(now),
         };
-        if let Some(number) = number.filter(|n| *n != replicas_of(&current)) {
-            current = self.set_replicas(&api, &current, number).await?;
+        let now = replicas_of(&current);
+        if number(now) != now {
+            current = self.set_replicas(&api, current, number).await?;
             out.changes.push(Change { verb: Verb::Changed, kind: KIND.into(), name: current.name_any() });
         }
         Ok(current)
     }
 
+    /// Takes the number over. If the Deployment has changed since it was read (the autoscaler was quicker), it is read
+    /// again: `number` is asked with what is there.
     async fn set_replicas(
         &self,
         api: &Api<Deployment>,
-        live: &Deployment,
-        number: i32,
+        mut live: Deployment,
+        number: impl Fn(i32) -> i32,
     ) -> Result<Deployment, ApplyError> {
         let name = live.name_any();
-        let patch = json!({
-            "apiVersion": "apps/v1", "kind": KIND,
-            // If it has changed since it was read (the autoscaler was quicker), the write is refused and tried anew.
-            "metadata": {"name": name, "resourceVersion": live.resource_version()},
-            "spec": {"replicas": number},
-        });
+        let failed = |source| ApplyError::Api { kind: KIND.into(), name: name.clone(), source };
         let params = PatchParams::apply(REPLICAS_MANAGER).force();
-        api.patch(&name, &params, &Patch::Apply(&patch)).await.map_err(|source| ApplyError::Api {
-            kind: KIND.into(),
-            name,
-            source,
-        })
+        for _ in 0..TRIES {
+            let patch = json!({
+                "apiVersion": "apps/v1", "kind": KIND,
+                "metadata": {"name": name, "resourceVersion": live.resource_version()},
+                "spec": {"replicas": number(replicas_of(&live))},
+            });
+            match api.patch(&name, &params, &Patch::Apply(&patch)).await {
+                Ok(made) => return Ok(made),
+                Err(kube::Error::Api(status)) if status.code == 409 => {
+                    live = api.get(&name).await.map_err(failed)?
+                }
+                Err(source) => return Err(failed(source)),
+            }
+        }
+        Err(ApplyError::Busy { kind: KIND.into(), name })
     }
 }
 

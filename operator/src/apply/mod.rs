@@ -52,6 +52,14 @@ pub enum ApplyError {
         /// The kind.
         kind: String,
     },
+    /// Others wrote it all the time.
+    #[error("{kind} {name} changes faster than it can be written; it is tried again")]
+    Busy {
+        /// Kind of the object.
+        kind: String,
+        /// Its name.
+        name: String,
+    },
     /// The API server said no.
     #[error("can't write {kind} {name}: {source}")]
     Api {

@@ -55,6 +55,18 @@ async fn a_status_that_can_not_be_written_does_not_stop_the_rest() {
 }
 
 #[tokio::test]
+async fn a_write_at_the_same_time_is_no_trouble() {
+    let (world, proxy, operator) = through_a_proxy("race", &[]).await;
+    proxy.set(Fault::Race);
+    world.apply("sd", minimal()).await.unwrap();
+    world.condition("sd", "Progressing", "True", "Starting").await;
+    assert_eq!(proxy.refused(), 3, "the writes were refused");
+    assert_eq!(world.api::<Deployment>().get("sd").await.unwrap().spec.replicas, Some(2));
+    let (_, metrics) = operator.get("/metrics").await.unwrap();
+    assert!(!metrics.contains("reconcile_failures_total{"), "{metrics}");
+}
+
+#[tokio::test]
 async fn a_reconcile_that_hangs_ends_by_its_timeout() {
     let (world, proxy, operator) = through_a_proxy("hanging", &["--reconcile-timeout", "1"]).await;
     world.apply("sd", minimal()).await.unwrap();

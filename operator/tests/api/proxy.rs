@@ -28,6 +28,8 @@ pub(crate) enum Fault {
     Hang,
     /// The status can't be written.
     StatusFails,
+    /// Somebody else wrote the Deployment just before the first three writes of its number of pods.
+    Race,
 }
 
 pub(crate) struct Proxy {
@@ -100,13 +102,18 @@ async fn forward(state: Arc<State>, request: Request<Incoming>) -> Result<Respon
         Fault::WritesFail => write,
         Fault::Hang => true,
         Fault::StatusFails => write && path.ends_with("/status"),
+        Fault::Race => {
+            let query = head.uri.query().unwrap_or_default();
+            query.contains("diffusion-operator-replicas") && state.refused.load(Ordering::SeqCst) < 3
+        }
     };
     if hit {
         state.refused.fetch_add(1, Ordering::SeqCst);
         if fault == Fault::Hang {
             std::future::pending::<()>().await;
         }
-        return Ok(answer(StatusCode::INTERNAL_SERVER_ERROR));
+        let conflict = fault == Fault::Race;
+        return Ok(answer(if conflict { StatusCode::CONFLICT } else { StatusCode::INTERNAL_SERVER_ERROR }));
     }
     if write && !path.contains("/leases") {
         state.writes.lock().unwrap().push(format!("{} {path}", head.method));

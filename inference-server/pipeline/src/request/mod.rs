@@ -108,6 +108,7 @@ fn quoted(value: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Precision;
 
     #[test]
     fn parameters_read_as_those_tools_write_them() {
@@ -124,6 +125,7 @@ mod tests {
             train_timesteps: 1000,
             image_to_image: true,
             parameters: 1,
+            precision: Precision::F32,
         };
         let version = env!("CARGO_PKG_VERSION");
         let plain = Request { seed: u64::MAX, ..model.defaults("a cat") };

@@ -2,7 +2,7 @@
 
 #![no_main]
 
-use diffusion_pipeline::{ModelInfo, SchedulerKind};
+use diffusion_pipeline::{ModelInfo, Precision, SchedulerKind};
 use diffusion_server::params::{Defaults, Limits, decode_picture, parse, resolve};
 use libfuzzer_sys::fuzz_target;
 
@@ -20,6 +20,7 @@ fuzz_target!(|body: &[u8]| {
         train_timesteps: 1000,
         image_to_image: true,
         parameters: 1,
+        precision: Precision::F32,
     };
     let limits = Limits { pixels: 1 << 14, image_pixels: 1 << 14, ..Limits::default() };
     match parse(body) {

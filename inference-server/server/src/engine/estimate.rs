@@ -49,6 +49,10 @@ impl Rates {
         self.pixels = mean(self.pixels, pixels, time);
     }
 
+    pub(super) fn is_measured(&self) -> bool {
+        self.steps.is_some() && self.pixels.is_some()
+    }
+
     pub(super) fn seconds(&self, work: Work) -> f64 {
         work.steps * self.steps.unwrap_or(0.0) + work.pixels * self.pixels.unwrap_or(0.0)
     }

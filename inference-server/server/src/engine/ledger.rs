@@ -121,6 +121,12 @@ impl Ledger {
         seconds(self.0.lock().seconds())
     }
 
+    /// Seconds for one request; nothing while nothing was measured.
+    pub(super) fn estimate(&self, request: &Request) -> Option<f64> {
+        let rates = self.0.lock().rates;
+        rates.is_measured().then(|| rates.seconds(Work::of(request)))
+    }
+
     pub(super) fn len(&self) -> usize {
         self.0.lock().inside.len()
     }

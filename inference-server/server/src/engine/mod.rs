@@ -192,7 +192,10 @@ impl Engine {
         self.shared.status.check(|| self.shared.ledger.ahead())?;
         let (permit, ahead) = self.shared.ledger.admit(&request)?;
         // Draining may have begun between the check and the admission; whoever drains looks at the ledger afterwards.
-        self.shared.status.check(|| ahead)?;
+        if let Err(refused) = self.shared.status.check(|| ahead) {
+            permit.release();
+            return Err(refused);
+        }
         let (progress, watch_progress) = watch::channel(Progress::default());
         let (reply, receive_reply) = oneshot::channel();
         let ticket = Ticket { progress: watch_progress, reply: receive_reply, permit: permit.clone(), ahead };
@@ -238,6 +241,11 @@ impl Engine {
     /// Waits until every accepted request is finished or cancelled.
     pub async fn idle(&self) {
         self.shared.ledger.idle().await;
+    }
+
+    /// How long a picture takes on this machine, when it is alone; nothing before the warm-up has told.
+    pub fn estimate(&self, request: &Request) -> Option<f64> {
+        self.shared.ledger.estimate(request)
     }
 
     /// An honest guess of how long the accepted work takes.

@@ -16,6 +16,8 @@ struct Fake {
     seen: Seen,
     /// Lets a test hold the engine in the middle of a step.
     gate: Option<mpsc::Receiver<()>>,
+    /// The same for the steps of the warm-up.
+    warm_up: Option<mpsc::Receiver<()>>,
     pause: Duration,
 }
 
@@ -45,6 +47,8 @@ impl Model for Fake {
                 let _ = gate.recv();
             }
             self.seen.lock().unwrap().push((jobs[0].request.width, jobs.len()));
+        } else if let Some(warm_up) = &self.warm_up {
+            let _ = warm_up.recv();
         }
         std::thread::sleep(self.pause);
         for job in jobs {
@@ -91,6 +95,7 @@ impl Bench {
             info: info(),
             seen: Arc::clone(&seen),
             gate: gated.then_some(receiver),
+            warm_up: None,
             pause: Duration::ZERO,
         };
         let bounds = Bounds { max_queue, max_queue_time: Duration::from_secs(1000) };
@@ -188,6 +193,65 @@ async fn a_panic_or_error_fails_its_own_requests_and_the_engine_goes_on() {
         }
     }
     assert!(bench.engine.shared.metrics.text().contains("diffusion_panics_total 3"));
+}
+
+#[tokio::test]
+async fn it_is_ready_when_a_picture_was_drawn_and_not_before() {
+    let (gate, warm_up) = mpsc::channel();
+    let fake = Fake {
+        info: info(),
+        seen: Seen::default(),
+        gate: None,
+        warm_up: Some(warm_up),
+        pause: Duration::ZERO,
+    };
+    let bounds = Bounds { max_queue: 1, max_queue_time: Duration::from_secs(1) };
+    let options = Options { max_batch: 1, bounds };
+    let (engine, _thread) = Engine::start(|| Ok(fake), options, Arc::new(Metrics::new("fake"))).unwrap();
+    let mut phase = engine.phase();
+    soon(phase.wait_for(|phase| *phase == Phase::WarmingUp)).await.unwrap();
+    for _ in 0..2 {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        assert_eq!(*phase.borrow(), Phase::WarmingUp);
+        assert!(engine.ready().is_err() && engine.estimate(&info().defaults("a")).is_none());
+        assert!(matches!(engine.submit(info().defaults("a")), Err(Refused::NotReady { .. })));
+        gate.send(()).unwrap();
+    }
+    soon(phase.wait_for(|phase| *phase == Phase::Ready)).await.unwrap();
+    assert!(engine.ready().is_ok() && engine.estimate(&info().defaults("a")).is_some());
+}
+
+#[tokio::test]
+async fn who_comes_as_draining_begins_is_served_or_refused_and_never_forgotten() {
+    for _ in 0..30 {
+        let bench = Bench::new(false, 1000).await;
+        let clients: Vec<_> = (0..4)
+            .map(|_| {
+                let engine = bench.engine.clone();
+                std::thread::spawn(move || {
+                    let mut tickets = Vec::new();
+                    loop {
+                        match engine.submit(Request { steps: 1, ..info().defaults("a") }) {
+                            Ok(ticket) => tickets.push(ticket),
+                            Err(Refused::Draining { .. }) => return tickets,
+                            Err(_) => std::thread::yield_now(),
+                        }
+                    }
+                })
+            })
+            .collect();
+        tokio::time::sleep(Duration::from_millis(2)).await;
+        bench.engine.drain();
+        let mut accepted = Vec::new();
+        for client in clients {
+            accepted.extend(client.join().unwrap());
+        }
+        // The places of those that were refused at the last moment are free: there is nobody to wait for in vain.
+        soon(bench.engine.idle()).await;
+        for ticket in &mut accepted {
+            assert!(soon(ticket.picture()).await.is_ok());
+        }
+    }
 }
 
 #[tokio::test]

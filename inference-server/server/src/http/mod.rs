@@ -1,6 +1,7 @@
 //! HTTP in front of the engine.
 
 mod accept;
+mod auth;
 mod body;
 mod generate;
 mod health;
@@ -16,6 +17,7 @@ use std::time::Duration;
 
 use tokio::sync::Semaphore;
 
+pub use auth::Keys;
 pub use routes::{admin, public};
 pub use server::{Connections, Server};
 
@@ -46,11 +48,23 @@ pub struct Settings {
     pub log_prompts: bool,
 }
 
+/// Which model it is, for `/status`.
+#[derive(Debug, Clone)]
+pub struct Served {
+    /// Where it is from: what `fetch` was asked for, or else `--model`.
+    pub model: String,
+    /// The commit, when `fetch` got it.
+    pub revision: Option<String>,
+}
+
 /// What handlers share.
 pub struct App {
     engine: Engine,
     metrics: Arc<Metrics>,
     settings: Settings,
+    /// Who may come in; nothing when everybody may.
+    keys: Option<Arc<Keys>>,
+    served: Served,
     bodies: body::Budget,
     /// Pictures that are decoded or encoded at one time: they take the engine's cores.
     codecs: Semaphore,
@@ -58,9 +72,15 @@ pub struct App {
 
 impl App {
     /// Handlers in front of `engine`.
-    pub fn new(engine: Engine, metrics: Arc<Metrics>, settings: Settings) -> Arc<Self> {
+    pub fn new(
+        engine: Engine,
+        metrics: Arc<Metrics>,
+        settings: Settings,
+        keys: Option<Arc<Keys>>,
+        served: Served,
+    ) -> Arc<Self> {
         let bodies = body::Budget::new(settings.body_memory);
-        Arc::new(Self { engine, metrics, settings, bodies, codecs: Semaphore::new(2) })
+        Arc::new(Self { engine, metrics, settings, keys, served, bodies, codecs: Semaphore::new(2) })
     }
 
     /// Runs a codec off the threads that serve sockets.

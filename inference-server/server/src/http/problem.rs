@@ -1,7 +1,9 @@
 //! Errors as RFC 9457 problem documents.
 
 use http_body_util::BodyExt;
-use hyper::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER};
+use hyper::header::{
+    ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE,
+};
 use hyper::{Response, StatusCode};
 use serde_json::json;
 
@@ -50,6 +52,24 @@ impl Problem {
         let path: String = path.chars().take(80).collect();
         let detail = format!("There is nothing at {path:?}. Pictures are drawn by POST /generate.");
         Self::new(StatusCode::NOT_FOUND, "not-found", "No such resource", detail)
+    }
+
+    pub(crate) fn no_key() -> Self {
+        let detail = "Send a key of this service: Authorization: Bearer KEY.";
+        Self::unauthorized(detail, "Bearer realm=\"diffusion-server\"")
+    }
+
+    pub(crate) fn wrong_key() -> Self {
+        let detail =
+            "The key in the Authorization header is not one of this service's; ask whoever runs it for one.";
+        Self::unauthorized(detail, "Bearer realm=\"diffusion-server\", error=\"invalid_token\"")
+    }
+
+    /// The challenge is that of RFC 6750.
+    fn unauthorized(detail: &str, challenge: &'static str) -> Self {
+        let mut problem = Self::new(StatusCode::UNAUTHORIZED, "unauthorized", "A key is needed", detail);
+        problem.headers.push((WWW_AUTHENTICATE, HeaderValue::from_static(challenge)));
+        problem
     }
 
     pub(crate) fn method(method: &hyper::Method, allow: &'static str) -> Self {

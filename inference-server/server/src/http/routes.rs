@@ -31,7 +31,13 @@ pub async fn public(app: Arc<App>, request: Request<Incoming>) -> Result<Respons
         _ => Route::Other,
     };
     let log = RequestLog::new(Arc::clone(&app.metrics), id.clone(), &parts.method, route);
+    // Who only asks what is possible (a browser before it sends the key) needs none.
+    let allowed = match &app.keys {
+        Some(keys) if parts.method != Method::OPTIONS => keys.check(&parts.headers),
+        _ => Ok(()),
+    };
     let mut response = match (route, &parts.method) {
+        _ if let Err(refusal) = &allowed => problem(log, refusal),
         (Route::Generate, &Method::POST) => generate::handle(&app, &parts, &mut body, log).await,
         (Route::Generate, &Method::OPTIONS) => done(log, options("POST, OPTIONS")),
         (Route::Generate, method) => problem(log, &Problem::method(method, "POST, OPTIONS")),
@@ -58,14 +64,17 @@ pub async fn admin(app: Arc<App>, request: Request<Incoming>) -> Result<Response
     let (parts, body) = request.into_parts();
     let path = parts.uri.path();
     let response = match (path, &parts.method) {
-        ("/livez" | "/readyz" | "/metrics", method) if method != Method::GET && method != Method::HEAD => {
+        ("/livez" | "/readyz" | "/metrics" | "/status", method)
+            if method != Method::GET && method != Method::HEAD =>
+        {
             Problem::method(method, "GET, HEAD").response("")
         }
         ("/livez", _) => health::live(&app),
         ("/readyz", _) => health::ready(&app),
         ("/metrics", _) => health::metrics(&app),
+        ("/status", _) => health::status(&app),
         _ => {
-            let detail = "There are /livez, /readyz and /metrics here.";
+            let detail = "There are /livez, /readyz, /metrics and /status here.";
             Problem::new(StatusCode::NOT_FOUND, "not-found", "No such resource", detail).response("")
         }
     };

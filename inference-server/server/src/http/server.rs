@@ -3,12 +3,12 @@
 use std::convert::Infallible;
 use std::future::Future;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use hyper::body::Incoming;
 use hyper::service::service_fn;
-use hyper::{Request, Response};
+use hyper::{Request, Response, Version};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use tokio::net::{TcpListener, TcpStream};
@@ -31,8 +31,17 @@ pub struct Connections {
 
 /// One listening socket and its connections.
 pub struct Server {
-    closing: watch::Sender<bool>,
+    stage: watch::Sender<Stage>,
     accepting: tokio::task::JoinHandle<()>,
+}
+
+/// What connections are to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    Open,
+    /// Clients are to go elsewhere with their next request. Answers over HTTP/1 say so themselves.
+    Draining,
+    Closing,
 }
 
 impl Server {
@@ -42,18 +51,24 @@ impl Server {
         H: Fn(Request<Incoming>) -> F + Clone + Send + Sync + 'static,
         F: Future<Output = Result<Response<Body>, Infallible>> + Send + 'static,
     {
-        let closing = watch::Sender::new(false);
-        let acceptor = Acceptor { bounds, metrics, closing: closing.subscribe() };
+        let stage = watch::Sender::new(Stage::Open);
+        let acceptor = Acceptor { bounds, metrics, stage: stage.subscribe() };
         let accepting = tokio::spawn(acceptor.run(listener, handler));
-        Self { closing, accepting }
+        Self { stage, accepting }
+    }
+
+    /// Tells clients to open new connections, which a balancer leads to other servers. HTTP/2 has GOAWAY for that: streams
+    /// that are open are finished, and a client may safely send elsewhere what came too late.
+    pub fn drain(&self) {
+        self.stage.send_replace(Stage::Draining);
     }
 
     /// Takes no more connections, lets the requests in the open ones finish, and waits for that.
     pub async fn close(self) {
-        self.closing.send_replace(true);
+        self.stage.send_replace(Stage::Closing);
         let _ = self.accepting.await;
         // Every connection holds a receiver.
-        self.closing.closed().await;
+        self.stage.closed().await;
     }
 }
 
@@ -61,7 +76,7 @@ impl Server {
 struct Acceptor {
     bounds: Connections,
     metrics: Arc<Metrics>,
-    closing: watch::Receiver<bool>,
+    stage: watch::Receiver<Stage>,
 }
 
 impl Acceptor {
@@ -71,14 +86,15 @@ impl Acceptor {
         F: Future<Output = Result<Response<Body>, Infallible>> + Send + 'static,
     {
         let places = Arc::new(Semaphore::new(self.bounds.max));
-        let mut closing = self.closing.clone();
+        let mut stage = self.stage.clone();
         loop {
             let next = async {
                 let place = Arc::clone(&places).acquire_owned().await;
                 (place, listener.accept().await)
             };
             let (place, accepted) = tokio::select! {
-                _ = closing.changed() => return,
+                // An error means that the server is gone.
+                _ = stage.wait_for(|stage| *stage == Stage::Closing) => return,
                 next = next => next,
             };
             match (place, accepted) {
@@ -105,8 +121,11 @@ impl Acceptor {
         let Connections { header_timeout, write_timeout, .. } = self.bounds;
         let builder = builder(header_timeout);
         let activity = Arc::new(Activity::default());
-        let service = service_fn(|request| {
+        let service = service_fn(|request: Request<Incoming>| {
             let busy = Activity::enter(&activity);
+            if request.version() == Version::HTTP_2 {
+                activity.http2.store(true, Ordering::Relaxed);
+            }
             let response = handler(request);
             async move {
                 let response = response.await;
@@ -129,9 +148,12 @@ impl Acceptor {
                     return;
                 }
                 // An error means that the server is gone, which is a reason to close too.
-                _ = self.closing.changed(), if !closing => {
-                    closing = true;
-                    connection.as_mut().graceful_shutdown();
+                changed = self.stage.changed(), if !closing => {
+                    let draining = changed.is_ok() && *self.stage.borrow_and_update() == Stage::Draining;
+                    if !draining || activity.http2.load(Ordering::Relaxed) {
+                        closing = true;
+                        connection.as_mut().graceful_shutdown();
+                    }
                 }
                 // HTTP/1 has its own timer between requests; this one is for HTTP/2.
                 _ = look.tick(), if !closing => {
@@ -171,6 +193,7 @@ fn builder(header_timeout: Duration) -> Builder<TokioExecutor> {
 struct Activity {
     begun: AtomicUsize,
     inside: AtomicUsize,
+    http2: AtomicBool,
 }
 
 impl Activity {

@@ -175,6 +175,7 @@ impl Check {
 
 #[cfg(test)]
 pub(crate) mod tests {
+    use diffusion_pipeline::Precision;
     use proptest::prelude::*;
 
     use super::super::{list, parse};
@@ -194,6 +195,7 @@ pub(crate) mod tests {
             train_timesteps: 1000,
             image_to_image: true,
             parameters: 1,
+            precision: Precision::F32,
         }
     }
 

@@ -46,21 +46,39 @@ impl Server {
     }
 
     pub(crate) async fn with_model(model: &str, flags: &[&str]) -> Self {
-        let server = Self::spawn(model, flags).await;
+        Self::spawn(model, flags).await.wait_until_ready().await
+    }
+
+    async fn wait_until_ready(self) -> Self {
         let began = Instant::now();
-        while server.admin("/readyz").await.0.status != StatusCode::OK {
-            assert!(began.elapsed() < PATIENCE, "never ready; log:\n{}", server.log());
+        while self.admin("/readyz").await.0.status != StatusCode::OK {
+            assert!(began.elapsed() < PATIENCE, "never ready; log:\n{}", self.log());
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
-        server
+        self
+    }
+
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// As [`Self::start`], started by another program.
+    pub(crate) async fn start_within(prefix: &[&str], flags: &[&str]) -> Self {
+        let mut command = Command::new(prefix[0]);
+        command.args(&prefix[1..]).arg(program().get_program());
+        Self::spawn_command(command, &tiny_model(), flags).await.wait_until_ready().await
     }
 
     /// Starts the program and waits until its sockets are bound.
     pub(crate) async fn spawn(model: &str, flags: &[&str]) -> Self {
+        Self::spawn_command(program(), model, flags).await
+    }
+
+    async fn spawn_command(mut command: Command, model: &str, flags: &[&str]) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let ports = folder.path().join("ports");
         let log = std::fs::File::create(folder.path().join("log")).unwrap();
-        let mut child = program()
+        let mut child = command
             .args(["serve", "--model", model, "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"])
             .args(["--log-format", "json", "--port-file"])
             .arg(&ports)
@@ -209,6 +227,14 @@ pub(crate) async fn send(address: SocketAddr, request: Request<Full<Bytes>>) -> 
         (parts, body.collect().await.unwrap().to_bytes())
     })
     .await
+}
+
+/// One HTTP/1 connection that is kept open.
+pub(crate) async fn http1(address: SocketAddr) -> hyper::client::conn::http1::SendRequest<Full<Bytes>> {
+    let socket = TcpStream::connect(address).await.unwrap();
+    let (sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(socket)).await.unwrap();
+    tokio::spawn(connection);
+    sender
 }
 
 /// One HTTP/2 connection, with prior knowledge.

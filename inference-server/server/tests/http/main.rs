@@ -15,4 +15,10 @@ mod harness;
 #[cfg(test)]
 mod hostile;
 #[cfg(test)]
+mod keys;
+#[cfg(test)]
 mod queue;
+#[cfg(test)]
+mod status;
+#[cfg(test)]
+mod threads;
