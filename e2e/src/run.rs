@@ -99,21 +99,20 @@ pub(crate) async fn clean(cluster: &Cluster) -> Outcome {
     cluster.kubectl(&["delete", "runtimeclasses", "-l", label]).text().await?;
     let list = cluster.kubectl(&["get", "namespaces", "-l", label, "-o", "name"]).text().await?;
     let names: Vec<&str> = list.lines().filter_map(|l| l.strip_prefix("namespace/")).collect();
-    if names.is_empty() {
-        return Ok(());
-    }
     for name in &names {
-        // Without the definition, or with nothing there, these have nothing to do.
+        // Without the definition there are none.
         let _ = cluster.kubectl(&["-n", name, "delete", "dsvc", "--all", "--wait=false"]).text().await;
     }
-    cluster.kubectl(&["delete", "namespaces", "-l", label, "--wait=false"]).text().await?;
-    until("the scenarios' namespaces are gone", 180, || async {
+    // Before the namespaces: what they find on their first look, they come back for after half of its time to end, minutes.
+    until("the scenarios' pods are gone", 120, || async {
+        let mut left = String::new();
         for name in &names {
-            let pods = ["-n", name, "delete", "pods", "--all", "--grace-period=1", "--wait=false"];
-            let _ = cluster.kubectl(&pods).text().await;
+            let in_it = |more: &[&'static str]| cluster.kubectl(&[&["-n", name], more].concat());
+            in_it(&["delete", "deployments,jobs,pods", "--all", "--grace-period=1", "--wait=false"]).text().await?;
+            left += &in_it(&["get", "pods", "-o", "name"]).text().await?;
         }
-        let left = cluster.kubectl(&["get", "namespaces", "-l", label, "-o", "name"]).text().await?;
         if left.trim().is_empty() { Ok(Some(())) } else { Err(Failure(left.replace('\n', " "))) }
     })
-    .await
+    .await?;
+    cluster.kubectl(&["delete", "namespaces", "-l", label, "--wait=false"]).text().await.map(|_| ())
 }
