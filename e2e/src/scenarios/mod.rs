@@ -36,6 +36,7 @@ scenarios! {
     autoscaling "autoscaling" "load adds a pod, the operator leaves the number alone, and it shrinks again",
     node_death "node-death" "a node dies: what the other one accepted is answered",
     hub "hub" "a model from a hub: fetched once for all pods or by each; a broken download shows, and recovers",
+    threads "threads" "a server has as many threads as its container may use CPUs",
     delete "delete" "deleting leaves nothing behind, also without the operator; a retained claim stays",
     upgrade "upgrade" "upgrade, rollback, uninstall and reinstall of the operator restart no model",
 }
