@@ -22,10 +22,17 @@ impl Cluster {
         self.helm(&INSTALL).text().await.map(|_| ())
     }
 
-    /// `helm upgrade`, with values that are not the defaults.
+    /// `helm upgrade`, with the chart's own values but for these.
     pub(crate) async fn upgrade(&self, values: &[&str]) -> Outcome {
-        let sets: Vec<String> = values.iter().map(|v| format!("--set-string={v}")).collect();
-        let mut arguments = vec!["upgrade", OPERATOR, "charts/diffusion-operator", "--wait", "--timeout=3m"];
+        let sets: Vec<String> = values.iter().map(|v| format!("--set={v}")).collect();
+        let mut arguments = vec![
+            "upgrade",
+            OPERATOR,
+            "charts/diffusion-operator",
+            "--reset-values",
+            "--wait",
+            "--timeout=3m",
+        ];
         arguments.extend(sets.iter().map(String::as_str));
         self.helm(&arguments).text().await.map(|_| ())
     }
@@ -50,7 +57,7 @@ impl Cluster {
         let status = self.helm(&["status", OPERATOR, "--output=json"]).text().await?;
         let deployed = status.contains("\"status\":\"deployed\"");
         if values.trim() != "null" && values.trim() != "{}" || !deployed {
-            self.upgrade(&["nameOverride="]).await?;
+            self.upgrade(&[]).await?;
         }
         self.scale_operator(1).await
     }

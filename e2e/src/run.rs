@@ -19,6 +19,9 @@ const LONGEST: Duration = Duration::from_secs(900);
 /// Second tag of the images, for changes of an image that change nothing.
 pub(crate) const OTHER_TAG: &str = "e2e-other";
 
+/// What makes pods.
+const OWNERS: &str = "dsvc,deployments,replicasets,jobs";
+
 /// Runs them all, also after failures, and tells.
 pub(crate) async fn run(scenarios: &[&Scenario]) -> Outcome<ExitCode> {
     let began = Instant::now();
@@ -99,16 +102,16 @@ pub(crate) async fn clean(cluster: &Cluster) -> Outcome {
     cluster.kubectl(&["delete", "runtimeclasses", "-l", label]).text().await?;
     let list = cluster.kubectl(&["get", "namespaces", "-l", label, "-o", "name"]).text().await?;
     let names: Vec<&str> = list.lines().filter_map(|l| l.strip_prefix("namespace/")).collect();
-    for name in &names {
-        // Without the definition there are none.
-        let _ = cluster.kubectl(&["-n", name, "delete", "dsvc", "--all", "--wait=false"]).text().await;
-    }
     // Before the namespaces: what they find on their first look, they come back for after half of its time to end, minutes.
+    // Owners go first, without what they own: nobody else must tell pods to end, or they take all the time that they may.
     until("the scenarios' pods are gone", 120, || async {
         let mut left = String::new();
         for name in &names {
             let in_it = |more: &[&'static str]| cluster.kubectl(&[&["-n", name], more].concat());
-            in_it(&["delete", "deployments,jobs,pods", "--all", "--grace-period=1", "--wait=false"]).text().await?;
+            let owners = ["delete", OWNERS, "--all", "--cascade=orphan", "--wait=false"];
+            // Without the definition there are no DiffusionServices.
+            let _ = in_it(&owners).text().await;
+            in_it(&["delete", "pods", "--all", "--grace-period=1", "--wait=false"]).text().await?;
             left += &in_it(&["get", "pods", "-o", "name"]).text().await?;
         }
         if left.trim().is_empty() { Ok(Some(())) } else { Err(Failure(left.replace('\n', " "))) }

@@ -31,8 +31,6 @@ pub(super) async fn run(world: &World<'_>) -> Outcome {
     ensure!(again.uid() == after.uid() && restarts(&again) == 1, "the same pod with one restart, please");
     let answer = world.draw(&url, small(2)).await?;
     ensure!(answer.is_png(), "{answer}");
-    let events = world.kubectl(&["describe", "dsvc", "one"]).text().await?;
-    world.note(format!("{} events of Ready", events.matches("Normal   Ready").count()));
     Ok(())
 }
 
