@@ -10,6 +10,7 @@ use crate::{
     load::{Client, Load},
     pods::identities,
     run::OTHER_TAG,
+    wait::until,
     world::{World, merge},
 };
 
@@ -44,9 +45,11 @@ pub(super) async fn run(world: &World<'_>) -> Outcome {
     // Pods of before still finish what they have; so do their clients.
     let tally = load.end_without_a_failure().await?;
     world.note(format!("{} pictures, {} put off for a moment, none lost", tally.pictures, tally.put_off));
-    let pods = world.pods("rolling").await?;
+    let pods = until("3 pods, as the autoscaler's new bounds say", 60, || async {
+        Ok(Some(world.pods("rolling").await?).filter(|p| p.len() == 3))
+    })
+    .await?;
     let image_of = |p: &k8s_openapi::api::core::v1::Pod| p.spec.as_ref().and_then(|s| s.containers[0].image.clone());
-    ensure!(pods.len() == 3, "3 pods as the autoscaler's bounds say, not {}", pods.len());
     ensure!(pods.iter().all(|p| image_of(p).as_deref() == Some(&*image)), "not all pods have the new image");
     Ok(())
 }
