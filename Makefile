@@ -2,10 +2,10 @@
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
 
-.PHONY: help deps demo test lint fmt images charts golden bench kube cluster-up cluster-down
+.PHONY: help deps demo test lint fmt images charts golden bench kube cluster-up cluster-down e2e
 
 help: ## This list.
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 deps: ## Install what the build needs (a C compiler, curl, Rust's components).
 	@scripts/install-deps
@@ -44,6 +44,9 @@ kube: ## Build the Kubernetes programs that tests and the local cluster need, fr
 
 cluster-up: ## Start a Kubernetes cluster for tests (NODES=1, CLUSTER=local|kind|current); see docs/cluster.md.
 	@scripts/cluster-up
+
+e2e: deps ## Prove it all on a real cluster with two nodes (10 minutes when images and cluster are built; KEEP=1 leaves it running).
+	@scripts/e2e $(SCENARIOS)
 
 cluster-down: ## End it, and leave nothing behind.
 	@scripts/cluster-down

@@ -122,7 +122,7 @@ class Values(unittest.TestCase):
             ({"selftest": {"enabled": False}}, lambda o: not any(is_hook(x) for x in o.values())),
             ({"selftest": {"timeout": 99}},
              lambda o: o["Pod", "diffusion-operator-selftest"]["spec"]["containers"][0]["args"] == [
-                 "selftest", "--namespace=operators", "--name=diffusion-operator-selftest", "--timeout=99"]),
+                 "selftest", "--namespace=operators", "--name=diffusion-operator-drawn", "--timeout=99"]),
             ({"leaderElection": False}, lambda o: o["Deployment", "diffusion-operator"]["spec"]["strategy"] == {"type": "Recreate"}
              and "--leader-election=false" in container(o)["args"] and ("Role", "diffusion-operator-lease") not in o),
             ({"watchNamespace": "models"}, lambda o: "--namespace=models" in container(o)["args"]),

@@ -78,11 +78,18 @@ class Rbac(unittest.TestCase):
                 for role in of_kind(operator(values), kind):
                     self.assertFalse([rule for rule in rules(role) if "*" in rule[:3]], role["metadata"]["name"])
 
+    def test_the_selftests_resource_finds_its_names_free(self):
+        # Its children are called like it: a ServiceAccount of that name would be a conflict.
+        objects = operator({})
+        args = objects["Pod", f"{NAME}-selftest"]["spec"]["containers"][0]["args"]
+        (drawn,) = [a.removeprefix("--name=") for a in args if a.startswith("--name=")]
+        self.assertNotIn(drawn, {name for _, name in objects})
+
     def test_the_selftest_may_touch_its_own_resource_only(self):
         for values, namespace in (({}, "operators"), ({"watchNamespace": "models"}, "models")):
             role = operator(values)["Role", f"{NAME}-selftest"]
             self.assertEqual(role["metadata"]["namespace"], namespace)
-            name = (f"{NAME}-selftest",)
+            name = (f"{NAME}-drawn",)
             group, resource = "diffusion-operator.dev", "diffusionservices"
             self.assertEqual(
                 rules(role),

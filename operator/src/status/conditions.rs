@@ -181,14 +181,15 @@ fn degraded(
     if resource.spec.suspend {
         return no("Suspended", "there are no pods, as spec.suspend says");
     }
+    // Before the pods' own trouble, which follows from it: the scheduler finds no place for them.
+    if matches!(observed.source_claim, Some(None)) {
+        return yes("ClaimNotFound", format!("the claim of {} does not exist", resource.spec.model.source));
+    }
     if let Some(problem) = &evidence.pod_problem {
         return pod_trouble(problem, roll);
     }
     if let Some(why) = observed.deployment.as_ref().and_then(creation_failure) {
         return yes("FailedCreate", format!("pods can't be made: {why}"));
-    }
-    if matches!(observed.source_claim, Some(None)) {
-        return yes("ClaimNotFound", format!("the claim of {} does not exist", resource.spec.model.source));
     }
     if roll.stalled {
         return yes(

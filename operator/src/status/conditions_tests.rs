@@ -142,6 +142,25 @@ fn a_pods_trouble_degrades_and_only_stops_ready_without_others() {
 }
 
 #[test]
+fn a_claim_that_is_not_there_is_the_reason_and_not_what_the_scheduler_makes_of_it() {
+    let unplaced = PodProblem {
+        severity: Severity::Failing,
+        reason: "Unschedulable".into(),
+        message: "persistentvolumeclaim \"models\" not found".into(),
+        download: false,
+    };
+    let none = Observed { source_claim: Some(None), ..observed(true, 1, 1, 0) };
+    let evidence = Evidence { pod_problem: Some(unplaced), ..seen(&none) };
+    let mut claim = resource(1, &[]);
+    claim.spec.model.source = "pvc://models/sd14".into();
+    let all = conditions(&claim, &evidence);
+    for type_ in ["Ready", "ModelAvailable"] {
+        assert_eq!(of(&all, type_), is("False", "ClaimNotFound", 1));
+    }
+    assert_eq!(of(&all, "Degraded"), is("True", "ClaimNotFound", 1));
+}
+
+#[test]
 fn an_update_that_waits_is_said_with_the_command() {
     let fine = observed(true, 2, 2, 2);
     let evidence = Evidence { held: Some(Held { image: "server:2".into() }), ..seen(&fine) };
