@@ -20,7 +20,8 @@ pub(super) fn container(service: &Validated, settings: &Settings) -> Container {
     ];
     Container {
         name: FETCH_CONTAINER.to_owned(),
-        image: Some(service.image(settings).to_owned()),
+        // A download needs no device, and the image without a device's libraries is a fraction of the other.
+        image: Some(service.spec.image.as_ref().unwrap_or(&settings.server_image).clone()),
         image_pull_policy: Some(service.spec.image_pull_policy.as_str().to_owned()),
         args: Some(args.into_iter().map(environment::literal).collect()),
         env: Some(environment::fetch(service)),

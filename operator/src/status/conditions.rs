@@ -1,7 +1,10 @@
 //! The four conditions: Ready, ModelAvailable, Progressing, Degraded.
 
 use diffusion_crds::{DiffusionService, v1alpha1::ModelStatus};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+use k8s_openapi::{
+    api::autoscaling::v2::HorizontalPodAutoscaler,
+    apimachinery::pkg::apis::meta::v1::{Condition, Time},
+};
 use kube::ResourceExt;
 
 use super::{
@@ -50,7 +53,7 @@ pub(super) fn all(
 ) -> Vec<Condition> {
     let roll = observed.deployment.as_ref().map(rolled_out).unwrap_or_default();
     let available = model_available(resource, observed, evidence, model);
-    let degraded = degraded(resource, observed, evidence, roll);
+    let degraded = degraded(resource, observed, evidence, roll, now);
     let progressing = progressing(resource, evidence, roll, &available);
     let (ready, generation) = ready_condition(resource, observed, roll, &available, &degraded, before);
     let present = resource.metadata.generation;
@@ -197,7 +200,24 @@ fn degraded(
             ),
         );
     }
+    if let Some(why) = observed.autoscaler.as_ref().and_then(|a| blind_autoscaler(a, now)) {
+        let message = format!(
+            "the autoscaler can't see the load: {why}; it needs metrics-server, and spec.resources.requests.cpu where spec.resources is set"
+        );
+        return yes("AutoscalerBlind", message);
+    }
     no("AsExpected", "nothing is wrong")
+}
+
+/// Why the autoscaler does not work, if it has not for five minutes: at the start it never does.
+fn blind_autoscaler(autoscaler: &HorizontalPodAutoscaler, now: &Time) -> Option<String> {
+    let conditions = autoscaler.status.as_ref()?.conditions.iter().flatten();
+    let active = conditions.into_iter().find(|c| c.type_ == "ScalingActive" && c.status == "False")?;
+    if active.reason.as_deref() == Some("ScalingDisabled") {
+        return None;
+    }
+    let since = active.last_transition_time.as_ref()?.0;
+    (now.0.as_second() - since.as_second() >= 300).then(|| active.message.clone().unwrap_or_default())
 }
 
 fn pod_trouble(problem: &PodProblem, roll: RollOut) -> Finding {

@@ -182,3 +182,20 @@ fn conditions_are_what_kubernetes_asks_of_them() {
     }
     let _: Value = json!(all);
 }
+
+#[test]
+fn an_autoscaler_that_can_not_see_is_told_after_a_while() {
+    let with = |since: i64, reason: &str| {
+        let mut fine = observed(true, 2, 2, 2);
+        fine.autoscaler = serde_json::from_value(json!({
+            "metadata": {}, "spec": {"maxReplicas": 3, "scaleTargetRef": {"kind": "Deployment", "name": "sd"}},
+            "status": {"desiredReplicas": 2, "conditions": [{"type": "ScalingActive", "status": "False", "reason": reason,
+                "message": "missing request for cpu", "lastTransitionTime": time(since)}]},
+        }))
+        .unwrap();
+        of(&conditions(&resource(1, &[]), &seen(&fine)), "Degraded")
+    };
+    assert_eq!(with(900, "FailedGetResourceMetric"), is("False", "AsExpected", 1));
+    assert_eq!(with(700, "FailedGetResourceMetric"), is("True", "AutoscalerBlind", 1));
+    assert_eq!(with(100, "ScalingDisabled"), is("False", "AsExpected", 1));
+}

@@ -100,6 +100,21 @@ async fn certificates_are_checked_and_an_authority_can_be_named() {
 }
 
 #[tokio::test]
+async fn without_any_certificates_a_hub_without_tls_does() {
+    let world = World::new().await;
+    let without = |flags: &[&str]| {
+        let mut command = world.command(REPO, flags);
+        command.env("SSL_CERT_FILE", "/nowhere/ca.pem").env("SSL_CERT_DIR", "/nowhere");
+        command
+    };
+    let done = world.run(without(&["--endpoint", "https://localhost:1"])).await;
+    assert!(done.code == Some(1) && done.stderr.contains("install ca-certificates"), "{}", done.stderr);
+    let done = world.run(without(&[])).await;
+    assert_eq!(done.code, Some(0), "{}", done.stderr);
+    world.same_as("org/tiny");
+}
+
+#[tokio::test]
 async fn all_of_it_with_tls_through_a_proxy() {
     let (hub, cdn) = (Target::default(), Target::default());
     let ((hub_port, hub_authority), (cdn_port, cdn_authority)) = (tls(&hub).await, tls(&cdn).await);
