@@ -1,6 +1,7 @@
 //! Every file in `examples/`.
 
 use futures::future::try_join_all;
+use kube::ResourceExt;
 use serde_json::json;
 
 use crate::{
@@ -67,13 +68,17 @@ async fn cluster_internal(world: &World<'_>) -> Outcome {
 async fn two_models(world: &World<'_>) -> Outcome {
     let (fast, fine) = (world.url("fast").await?, world.url("fine").await?);
     ensure!(fast != fine, "both are at {fast}");
-    for (url, steps, scheduler) in [(fast, 8, "dpm_solver_multistep"), (fine, 50, "pndm")] {
-        let about = Http::new(&url, false).send(&Ask::get("/")).await?;
-        let about: serde_json::Value = serde_json::from_slice(&about.body)?;
-        let of = &about["defaults"];
-        ensure!(of["steps"] == steps && of["scheduler"] == scheduler, "{url}: steps {steps}, {scheduler} in {about}");
-        let answer = world.draw(&url, json!({"prompt": "a rocket", "steps": 5})).await?;
+    for (url, steps) in [(fast, 8), (fine, 50)] {
+        let answer = world.draw(&url, json!({"prompt": "a rocket", "width": 64, "height": 64})).await?;
         ensure!(answer.is_png(), "{answer}");
+        let said = format!("Steps: {steps},");
+        let parameters = String::from_utf8_lossy(&answer.body);
+        ensure!(parameters.contains(&said), "{url} should draw with {steps} steps: {}", parameters.chars().take(300).collect::<String>());
+    }
+    for (name, scheduler) in [("fast", "dpm_solver_multistep"), ("fine", "pndm")] {
+        let pod = world.only_pod(name).await?.name_any();
+        let about: serde_json::Value = serde_json::from_slice(&world.admin(&pod, "/status").await?.body)?;
+        ensure!(about["scheduler"] == scheduler, "{name} should draw with {scheduler}: {about}");
     }
     Ok(())
 }
