@@ -108,7 +108,9 @@ pub(crate) async fn clean(cluster: &Cluster) -> Outcome {
         let mut left = String::new();
         for name in &names {
             let in_it = |more: &[&'static str]| cluster.kubectl(&[&["-n", name], more].concat());
-            in_it(&["delete", "deployments,jobs,pods", "--all", "--grace-period=1", "--wait=false"]).text().await?;
+            in_it(&["delete", "deployments,jobs,pods", "--all", "--grace-period=1", "--wait=false"])
+                .text()
+                .await?;
             left += &in_it(&["get", "pods", "-o", "name"]).text().await?;
         }
         if left.trim().is_empty() { Ok(Some(())) } else { Err(Failure(left.replace('\n', " "))) }
