@@ -4,7 +4,7 @@
 mod conditions;
 mod download;
 mod patch;
-mod ready;
+mod roll_out;
 mod url;
 
 use diffusion_crds::{DiffusionService, DiffusionServiceStatus};
@@ -14,7 +14,7 @@ use kube::ResourceExt;
 
 pub use conditions::{Finding, condition_types};
 pub use patch::patch;
-pub use ready::rolled_out;
+pub use roll_out::rolled_out;
 pub use url::{Address, address};
 
 use crate::{

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use super::*;
 use crate::{
     apply::Held,
-    observe::{Observed, Severity},
+    observe::{Observed, PodProblem, Severity},
     status::{Failure, status},
 };
 
