@@ -12,6 +12,8 @@ use crate::{
 
 /// Where the operator is installed, and the name of the release.
 pub(crate) const OPERATOR: &str = "diffusion-operator";
+/// The local cluster's administrator, as e2e/cluster/lib.sh has it.
+const KUBECONFIG: &str = "/run/diffusion-operator-cluster/admin.kubeconfig";
 /// What every namespace of the suite is labelled with.
 pub(crate) const MARK: &str = "diffusion-operator.dev/e2e";
 
@@ -28,23 +30,16 @@ pub(crate) struct Cluster {
 }
 
 impl Cluster {
-    /// The cluster that KUBECONFIG names, or that `make cluster-up` started for this clone.
+    /// The local cluster and no other, whatever KUBECONFIG says: operators are uninstalled here, and nodes killed.
     pub(crate) async fn connect() -> Outcome<Self> {
         let clone = Path::new(env!("CARGO_MANIFEST_DIR")).join("..").canonicalize()?;
-        let kubeconfig = match std::env::var_os("KUBECONFIG") {
-            Some(path) => PathBuf::from(path),
-            None => clone.join("e2e/kubeconfig"),
-        };
-        ensure!(
-            kubeconfig.exists(),
-            "there is no {}: start a cluster with `make cluster-up NODES=2`",
-            kubeconfig.display()
-        );
+        let kubeconfig = PathBuf::from(KUBECONFIG);
+        ensure!(kubeconfig.exists(), "no local cluster is running: start one with `NODES=2 make cluster-up`");
         let config = Kubeconfig::read_from(&kubeconfig)?;
         let config = Config::from_custom_kubeconfig(config, &KubeConfigOptions::default()).await?;
         let client = Client::try_from(config)?;
         client.apiserver_version().await.map_err(|e| {
-            Failure(format!("no cluster answers ({e}): start one with `make cluster-up NODES=2`"))
+            Failure(format!("no cluster answers ({e}): start one with `NODES=2 make cluster-up`"))
         })?;
         let programs = programs(&clone)?;
         Ok(Self { client, clone, kubeconfig, programs, version: env!("CARGO_PKG_VERSION").to_owned() })

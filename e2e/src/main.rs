@@ -22,7 +22,7 @@ use clap::{Parser, Subcommand};
 
 use crate::scenarios::SCENARIOS;
 
-/// Runs the scenarios on the cluster of KUBECONFIG, or on the one that `make cluster-up` started.
+/// Runs the scenarios on the cluster that `NODES=2 make cluster-up` started. `scripts/e2e` also makes the images and the cluster.
 #[derive(Debug, Parser)]
 #[command(version, max_term_width = 110, args_conflicts_with_subcommands = true)]
 struct Cli {
