@@ -29,7 +29,12 @@ macro_rules! fail {
 
 /// Ends the scenario with a sentence unless something holds.
 macro_rules! ensure {
-    ($holds:expr, $($text:tt)*) => { if !$holds { $crate::failure::fail!($($text)*) } };
+    ($holds:expr, $($text:tt)*) => {
+        let holds: bool = $holds;
+        if !holds {
+            $crate::failure::fail!($($text)*)
+        }
+    };
 }
 
 pub(crate) use {ensure, fail};

@@ -14,8 +14,10 @@ use crate::{
     world::World,
 };
 
+type Part<'w> = Pin<Box<dyn Future<Output = Outcome> + 'w>>;
+
 pub(super) async fn run(world: &World<'_>) -> Outcome {
-    let all: [(&str, Pin<Box<dyn Future<Output = Outcome> + '_>>); 6] = [
+    let all: [(&str, Part<'_>); 6] = [
         ("an image that can't be had", Box::pin(image::run(world))),
         ("a Secret that is not there", Box::pin(secret::run(world))),
         ("an accelerator that no node has", Box::pin(accelerator::run(world))),
