@@ -29,12 +29,10 @@ macro_rules! fail {
 
 /// Ends the scenario with a sentence unless something holds.
 macro_rules! ensure {
-    ($holds:expr, $($text:tt)*) => {
+    ($holds:expr, $($text:tt)*) => {{
         let holds: bool = $holds;
-        if !holds {
-            $crate::failure::fail!($($text)*)
-        }
-    };
+        if !holds { $crate::failure::fail!($($text)*) }
+    }};
 }
 
 pub(crate) use {ensure, fail};

@@ -7,17 +7,14 @@ mod memory;
 mod name_taken;
 mod secret;
 
-use std::pin::Pin;
-
+use super::Run;
 use crate::{
     failure::{Failure, Outcome, ensure},
     world::World,
 };
 
-type Part<'w> = Pin<Box<dyn Future<Output = Outcome> + 'w>>;
-
 pub(super) async fn run(world: &World<'_>) -> Outcome {
-    let all: [(&str, Part<'_>); 6] = [
+    let all: [(&str, Run<'_>); 6] = [
         ("an image that can't be had", Box::pin(image::run(world))),
         ("a Secret that is not there", Box::pin(secret::run(world))),
         ("an accelerator that no node has", Box::pin(accelerator::run(world))),
