@@ -1,6 +1,8 @@
 //! The operator's binary against a real kube-apiserver and etcd.
 
 #[cfg(test)]
+mod charts;
+#[cfg(test)]
 mod children;
 #[cfg(test)]
 mod faults;

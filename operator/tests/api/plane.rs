@@ -130,7 +130,7 @@ fn kubeconfig(url: &str, token: &str) -> String {
 }
 
 /// The folder of the Kubernetes programs, which `make kube` builds.
-fn programs() -> PathBuf {
+pub(crate) fn programs() -> PathBuf {
     let repository = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
     let module = fs::read_to_string(repository.join("e2e/cluster/kube/go.mod")).unwrap();
     let version = module
