@@ -52,9 +52,9 @@ pub(crate) async fn measure(args: &MeasureArgs) -> Outcome<ExitCode> {
     let world = World::new(&cluster, "measure").await?;
     println!("operator alone: {}", memory(&cluster).await?);
     make(&world, 0..args.resources).await?;
-    println!("{} resources: {}", args.resources, memory(&cluster).await?);
     // What the last pod's start and the first pictures set off is over by then.
     wait::seconds(60).await;
+    println!("{} resources: {}", args.resources, memory(&cluster).await?);
     let (before, versions) = (writes(&cluster).await?, versions(&world).await?);
     println!("at rest for {} minutes", args.minutes);
     wait::seconds(args.minutes * 60).await;
