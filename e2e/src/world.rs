@@ -183,6 +183,15 @@ pub(crate) fn fixed(replicas: i32, more: Value) -> Value {
     spec
 }
 
+/// Two pods that must not share a node; by default they only would rather not.
+pub(crate) fn pair() -> Value {
+    let apart = json!([{
+        "topologyKey": "kubernetes.io/hostname", "maxSkew": 1, "whenUnsatisfiable": "DoNotSchedule",
+        "matchLabelKeys": ["pod-template-hash"],
+    }]);
+    fixed(2, json!({"topologySpreadConstraints": apart}))
+}
+
 /// Sets fields of an object, also in objects below.
 pub(crate) fn merge(into: &mut Value, more: Value) {
     match (into, more) {

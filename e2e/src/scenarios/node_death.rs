@@ -3,7 +3,6 @@
 use std::time::Instant;
 
 use kube::ResourceExt;
-use serde_json::json;
 
 use crate::{
     cluster::NodePower,
@@ -12,11 +11,11 @@ use crate::{
     load::{Client, Load, small},
     pods::ready,
     wait::until,
-    world::{World, fixed},
+    world::{World, pair},
 };
 
 pub(super) async fn run(world: &World<'_>) -> Outcome {
-    let url = world.serving("pair", fixed(2, json!({}))).await?;
+    let url = world.serving("pair", pair()).await?;
     world.settled("pair").await?;
     let pods = world.pods("pair").await?;
     let entrance = announcer(world, "pair").await?;

@@ -1,20 +1,19 @@
 //! Both pods of a pair draw.
 
 use kube::ResourceExt;
-use serde_json::json;
 
 use crate::{
     failure::{Outcome, ensure},
     http::{Ask, Http},
     load::small,
     wait::until,
-    world::{World, fixed},
+    world::{World, pair},
 };
 
 const REQUESTS: u64 = 24;
 
 pub(super) async fn run(world: &World<'_>) -> Outcome {
-    let url = world.serving("pair", fixed(2, json!({}))).await?;
+    let url = world.serving("pair", pair()).await?;
     world.settled("pair").await?;
     let pods = world.pods("pair").await?;
     let nodes: Vec<_> = pods.iter().filter_map(|p| p.spec.as_ref()?.node_name.clone()).collect();
