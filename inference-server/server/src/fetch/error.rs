@@ -83,7 +83,7 @@ pub enum FetchError {
         problem: String,
     },
     /// The tries are used up.
-    #[error("{problem}; given up after {tries} tries. What is there is kept: run this again to go on")]
+    #[error("{problem}; given up after {tries} tries. What is there is kept, the next run goes on from it")]
     GivenUp {
         /// What happened the last time.
         problem: String,
@@ -149,7 +149,7 @@ pub enum FetchError {
         source: io::Error,
     },
     /// A signal.
-    #[error("stopped by {0}; what is there is kept: run this again to go on")]
+    #[error("stopped by {0}; what is there is kept, the next run goes on from it")]
     Stopped(&'static str),
 }
 
