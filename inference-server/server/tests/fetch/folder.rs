@@ -43,7 +43,7 @@ async fn whatever_ends_it_the_next_run_goes_on() {
         let (ended, text) = ended(child).await;
         assert_eq!(ended, code, "{text}");
         if code.is_some() {
-            assert!(text.contains("run this again to go on"), "{text}");
+            assert!(text.contains("the next run goes on from it"), "{text}");
             let report = crate::harness::read_json(&world.report_file());
             assert_eq!(report["state"], "failed");
             assert!(report["error"].as_str().unwrap().contains(&format!("SIG{name}")), "{report}");
