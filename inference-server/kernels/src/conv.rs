@@ -337,7 +337,7 @@ mod tests {
                 let residual = random.numbers(length);
                 let epilogue = Epilogue {
                     bias: (i % 2 == 0).then_some(&bias),
-                    activation: [Activation::Identity, Activation::Silu, Activation::QuickGelu][i % 3],
+                    activation: Activation::ALL[i % 4],
                     residual: (i % 5 < 2).then_some(&residual),
                 };
                 let got = PackedConv::new(level, &weight, shape).forward(&x, sizes, &epilogue);

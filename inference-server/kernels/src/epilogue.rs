@@ -1,6 +1,6 @@
 //! What is done with a result while it is still in the cache.
 
-use crate::math::sigmoid;
+use crate::math::{normal, sigmoid};
 
 /// A function of every number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -10,16 +10,22 @@ pub enum Activation {
     Identity,
     /// `x sigmoid(x)`.
     Silu,
+    /// `x Phi(x)`, Phi being the normal distribution.
+    Gelu,
     /// `x sigmoid(1.702 x)`.
     QuickGelu,
 }
 
 impl Activation {
+    #[cfg(test)]
+    pub(crate) const ALL: [Self; 4] = [Self::Identity, Self::Silu, Self::Gelu, Self::QuickGelu];
+
     #[inline(always)]
     pub(crate) fn of(self, x: f32) -> f32 {
         match self {
             Self::Identity => x,
             Self::Silu => x * sigmoid(x),
+            Self::Gelu => x * normal(x),
             Self::QuickGelu => x * sigmoid(1.702 * x),
         }
     }

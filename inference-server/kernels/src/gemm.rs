@@ -169,7 +169,7 @@ mod tests {
                 let (bias, residual) = (random.numbers(outputs), random.numbers(rows * outputs));
                 let epilogue = Epilogue {
                     bias: (i % 2 == 0).then_some(&bias),
-                    activation: [Activation::Identity, Activation::Silu, Activation::QuickGelu][i % 3],
+                    activation: Activation::ALL[i % 4],
                     residual: (i % 5 < 2).then_some(&residual),
                 };
                 let packed = PackedMatrix::new(level, &weight, outputs, inputs);

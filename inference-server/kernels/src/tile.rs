@@ -210,6 +210,7 @@ unsafe fn finish(f: &Finish) {
         // SAFETY: the caller's. One copy for each, so that the innermost loop has no branch.
         Activation::Identity => unsafe { finish_with(f, |x| x) },
         Activation::Silu => unsafe { finish_with(f, |x| Activation::Silu.of(x)) },
+        Activation::Gelu => unsafe { finish_with(f, |x| Activation::Gelu.of(x)) },
         Activation::QuickGelu => unsafe { finish_with(f, |x| Activation::QuickGelu.of(x)) },
     }
 }
