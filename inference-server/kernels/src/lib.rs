@@ -8,6 +8,7 @@
 
 mod aligned;
 mod conv;
+mod elementwise;
 mod epilogue;
 mod gemm;
 mod level;

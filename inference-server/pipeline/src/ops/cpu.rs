@@ -32,12 +32,7 @@ pub(super) fn compute(
     residual: Option<&Tensor>,
     f: impl FnOnce(&[f32], &Epilogue<'_>) -> Vec<f32>,
 ) -> Result<Tensor> {
-    let activation = match activation {
-        None => diffusion_kernels::Activation::Identity,
-        Some(Activation::Silu) => diffusion_kernels::Activation::Silu,
-        Some(Activation::Gelu) => diffusion_kernels::Activation::Gelu,
-        Some(Activation::QuickGelu) => diffusion_kernels::Activation::QuickGelu,
-    };
+    let activation = activation.map(Activation::kernel).unwrap_or_default();
     let numbers = with_numbers(x, |x| match residual {
         None => Ok(f(x, &Epilogue { bias, activation, residual: None })),
         Some(residual) if residual.dims() == shape => with_numbers(residual, |residual| {
