@@ -57,10 +57,10 @@ impl ResnetBlock {
             let (batch, channels, _, _) = y.dims4()?;
             y = y.broadcast_add(&layer.forward(time)?.reshape((batch, channels, 1, 1))?)?;
         }
-        let y = self.conv2.forward(&self.norm2.forward_with(&y, self.activation)?)?;
+        let y = self.norm2.forward_with(&y, self.activation)?;
         match &self.shortcut {
-            None => x + y,
-            Some(shortcut) => shortcut.forward(x)? + y,
+            None => self.conv2.forward_onto(&y, x),
+            Some(shortcut) => self.conv2.forward_onto(&y, &shortcut.forward(x)?),
         }
     }
 }

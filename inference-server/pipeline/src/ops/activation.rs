@@ -1,7 +1,9 @@
 //! Activation functions.
 
-use candle_core::{Result, Tensor};
+use candle_core::{DType, Result, Tensor};
+use diffusion_kernels::Level;
 
+use super::cpu;
 use crate::LoadError;
 use crate::checkpoint::ConfigFile;
 
@@ -31,8 +33,21 @@ impl Activation {
         }
     }
 
+    /// The same, as the kernels have it.
+    pub(super) fn kernel(self) -> diffusion_kernels::Activation {
+        match self {
+            Self::Silu => diffusion_kernels::Activation::Silu,
+            Self::Gelu => diffusion_kernels::Activation::Gelu,
+            Self::QuickGelu => diffusion_kernels::Activation::QuickGelu,
+        }
+    }
+
     /// The function of every number.
     pub(crate) fn forward(self, x: &Tensor) -> Result<Tensor> {
+        if x.device().is_cpu() && x.dtype() == DType::F32 {
+            let numbers = cpu::with_numbers(x, |x| Ok(self.kernel().apply(Level::current(), x)))?;
+            return Tensor::from_vec(numbers, x.dims(), x.device());
+        }
         match self {
             Self::Silu => x.silu(),
             Self::Gelu => x.gelu_erf(),

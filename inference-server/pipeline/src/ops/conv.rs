@@ -1,7 +1,11 @@
 //! Two-dimensional convolution.
 
-use candle_core::{Result, Tensor};
+use std::sync::Arc;
 
+use candle_core::{Result, Tensor};
+use diffusion_kernels::{ConvShape, Level, PackedConv};
+
+use super::cpu;
 use crate::LoadError;
 use crate::checkpoint::Weights;
 
@@ -17,12 +21,18 @@ pub(crate) enum Padding {
 /// A convolution with bias.
 #[derive(Debug, Clone)]
 pub(crate) struct Conv2d {
-    /// `(outputs, inputs, kernel, kernel)`.
-    weight: Tensor,
-    /// `(1, outputs, 1, 1)`.
+    weight: Weight,
+    /// `(outputs)`.
     bias: Tensor,
     stride: usize,
     padding: Padding,
+}
+
+#[derive(Debug, Clone)]
+enum Weight {
+    /// `(outputs, inputs, kernel, kernel)`.
+    Tensor(Tensor),
+    Packed(Arc<PackedConv>),
 }
 
 impl Conv2d {
@@ -46,18 +56,55 @@ impl Conv2d {
         padding: Padding,
     ) -> std::result::Result<Self, LoadError> {
         let weight = weights.tensor("weight", &[outputs, inputs, kernel, kernel])?;
-        let bias = weights.tensor("bias", &[outputs])?.reshape((1, outputs, 1, 1))?;
-        Ok(Self { weight, bias, stride, padding })
+        let (before, after) = match padding {
+            Padding::Same(n) => (n, n),
+            Padding::RightAndBottom => (0, 1),
+        };
+        let shape = ConvShape { outputs, inputs, kernel, stride, before, after };
+        let weight = match cpu::computes(weights) {
+            false => Weight::Tensor(weight),
+            true => Weight::Packed(Arc::new(cpu::with_numbers(&weight, |numbers| {
+                Ok(PackedConv::new(Level::current(), numbers, shape))
+            })?)),
+        };
+        Ok(Self { weight, bias: weights.tensor("bias", &[outputs])?, stride, padding })
     }
 
     /// `(batch, inputs, height, width)` to `(batch, outputs, height', width')`.
     pub(crate) fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        self.compute(x, None)
+    }
+
+    /// The convolution's result added to `residual`.
+    pub(crate) fn forward_onto(&self, x: &Tensor, residual: &Tensor) -> Result<Tensor> {
+        self.compute(x, Some(residual))
+    }
+
+    fn compute(&self, x: &Tensor, residual: Option<&Tensor>) -> Result<Tensor> {
+        let weight = match &self.weight {
+            Weight::Tensor(weight) => weight,
+            Weight::Packed(weight) => {
+                let (batch, channels, height, width) = x.dims4()?;
+                let shape = weight.shape();
+                let sides = shape.side(height).zip(shape.side(width)).filter(|_| channels == shape.inputs);
+                let Some((rows, columns)) = sides else {
+                    candle_core::bail!("{:?} does not fit {shape:?}", x.dims())
+                };
+                let result = [batch, shape.outputs, rows, columns];
+                return cpu::with_numbers(&self.bias, |bias| {
+                    cpu::compute(x, &result, Some(bias), None, residual, |x, epilogue| {
+                        weight.forward(x, [batch, height, width], epilogue)
+                    })
+                });
+            }
+        };
         let (padded, padding) = match self.padding {
             Padding::Same(n) => (x.clone(), n),
             Padding::RightAndBottom => (x.pad_with_zeros(2, 0, 1)?.pad_with_zeros(3, 0, 1)?, 0),
         };
-        let weight = self.weight.to_dtype(x.dtype())?;
+        let weight = weight.to_dtype(x.dtype())?;
         let y = super::each_row(&padded, |row| row.conv2d(&weight, padding, self.stride, 1, 1))?;
-        y.broadcast_add(&self.bias.to_dtype(x.dtype())?)
+        let bias = self.bias.to_dtype(x.dtype())?.reshape((1, (), 1, 1))?;
+        super::finish(y.broadcast_add(&bias)?, None, residual)
     }
 }

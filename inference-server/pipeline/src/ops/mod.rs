@@ -6,6 +6,7 @@
 mod activation;
 mod attention;
 mod conv;
+mod cpu;
 mod linear;
 mod norm;
 
@@ -26,6 +27,18 @@ fn each_row(x: &Tensor, f: impl Fn(&Tensor) -> Result<Tensor>) -> Result<Tensor>
             let rows = (0..batch).map(|row| f(&x.narrow(0, row, 1)?.contiguous()?));
             Tensor::cat(&rows.collect::<Result<Vec<_>>>()?, 0)
         }
+    }
+}
+
+/// What comes after a layer, where it is not one with it.
+fn finish(y: Tensor, activation: Option<Activation>, residual: Option<&Tensor>) -> Result<Tensor> {
+    let y = match activation {
+        None => y,
+        Some(activation) => activation.forward(&y)?,
+    };
+    match residual {
+        None => Ok(y),
+        Some(residual) => residual + y,
     }
 }
 

@@ -146,8 +146,8 @@ impl Layer {
     fn forward(&self, x: &Tensor, mask: &Tensor) -> Result<Tensor> {
         let y = self.norm1.forward(x)?;
         let (q, k, v) = (self.query.forward(&y)?, self.key.forward(&y)?, self.value.forward(&y)?);
-        let x = (x + self.out.forward(&attention(&q, &k, &v, self.heads, Some(mask))?)?)?;
-        let y = self.activation.forward(&self.up.forward(&self.norm2.forward(&x)?)?)?;
-        x + self.down.forward(&y)?
+        let x = self.out.forward_onto(&attention(&q, &k, &v, self.heads, Some(mask))?, x)?;
+        let y = self.up.forward_with(&self.norm2.forward(&x)?, self.activation)?;
+        self.down.forward_onto(&y, &x)
     }
 }

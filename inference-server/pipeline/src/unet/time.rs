@@ -34,7 +34,7 @@ impl TimeEmbedding {
     pub(super) fn forward(&self, timesteps: &[f64], device: &Device, dtype: DType) -> Result<Tensor> {
         let values: Vec<f32> = timesteps.iter().flat_map(|&t| self.sinusoids(t as f32)).collect();
         let x = Tensor::from_vec(values, (timesteps.len(), self.width), device)?.to_dtype(dtype)?;
-        self.linear2.forward(&self.activation.forward(&self.linear1.forward(&x)?)?)
+        self.linear2.forward(&self.linear1.forward_with(&x, self.activation)?)
     }
 
     /// In f32 from end to end, as diffusers computes it: the sine of a large angle shows every rounding.

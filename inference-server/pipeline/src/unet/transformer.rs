@@ -71,11 +71,10 @@ impl Transformer {
         for block in &self.blocks {
             tokens = block.forward(&tokens, context)?;
         }
-        let y = match &self.out {
-            Projection::Conv(layer) => layer.forward(&to_map(&tokens, height, width)?)?,
-            Projection::Linear(layer) => to_map(&layer.forward(&tokens)?, height, width)?,
-        };
-        x + y
+        match &self.out {
+            Projection::Conv(layer) => layer.forward_onto(&to_map(&tokens, height, width)?, x),
+            Projection::Linear(layer) => x + to_map(&layer.forward(&tokens)?, height, width)?,
+        }
     }
 }
 
@@ -119,9 +118,9 @@ impl Block {
 
     fn forward(&self, x: &Tensor, context: &Tensor) -> Result<Tensor> {
         let y = self.norm1.forward(x)?;
-        let x = (x + self.attention1.forward(&y, if self.only_cross { context } else { &y })?)?;
-        let x = (&x + self.attention2.forward(&self.norm2.forward(&x)?, context)?)?;
-        &x + self.feed_forward.forward(&self.norm3.forward(&x)?)?
+        let x = self.attention1.forward_onto(&y, if self.only_cross { context } else { &y }, x)?;
+        let x = self.attention2.forward_onto(&self.norm2.forward(&x)?, context, &x)?;
+        self.feed_forward.forward_onto(&self.norm3.forward(&x)?, &x)
     }
 }
 
@@ -152,14 +151,15 @@ impl Attention {
         })
     }
 
-    fn forward(&self, x: &Tensor, seen: &Tensor) -> Result<Tensor> {
+    /// What `x` finds in `seen`, added to `residual`.
+    fn forward_onto(&self, x: &Tensor, seen: &Tensor, residual: &Tensor) -> Result<Tensor> {
         let (q, k, v) = (self.query.forward(x)?, self.key.forward(seen)?, self.value.forward(seen)?);
         if !self.upcast {
-            return self.out.forward(&attention(&q, &k, &v, self.heads, None)?);
+            return self.out.forward_onto(&attention(&q, &k, &v, self.heads, None)?, residual);
         }
         let wide = |x: Tensor| x.to_dtype(DType::F32);
         let seen = attention(&wide(q)?, &wide(k)?, &wide(v)?, self.heads, None)?;
-        self.out.forward(&seen.to_dtype(x.dtype())?)
+        self.out.forward_onto(&seen.to_dtype(x.dtype())?, residual)
     }
 }
 
@@ -178,10 +178,11 @@ impl FeedForward {
         })
     }
 
-    fn forward(&self, x: &Tensor) -> Result<Tensor> {
+    /// The layer's result added to `residual`.
+    fn forward_onto(&self, x: &Tensor, residual: &Tensor) -> Result<Tensor> {
         let both = self.up.forward(x)?;
         let inner = both.dim(D::Minus1)? / 2;
         let gate = Activation::Gelu.forward(&both.narrow(D::Minus1, inner, inner)?.contiguous()?)?;
-        self.down.forward(&(both.narrow(D::Minus1, 0, inner)? * gate)?)
+        self.down.forward_onto(&(both.narrow(D::Minus1, 0, inner)? * gate)?, residual)
     }
 }

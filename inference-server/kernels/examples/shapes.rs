@@ -1,0 +1,141 @@
+//! Times the kernels at Stable Diffusion's shapes beside the peak that this machine's multiply-adds reach in the same run:
+//! `cargo run --release -p diffusion-kernels --example shapes`, with `RAYON_NUM_THREADS` and `DIFFUSION_CPU_FEATURES`.
+#![allow(unsafe_code, reason = "the peak is measured with intrinsics")]
+
+use std::time::Instant;
+
+use diffusion_kernels::{ConvShape, Epilogue, Level, PackedConv, PackedMatrix};
+
+/// Best of so many runs: the machine may be shared.
+const RUNS: usize = 7;
+
+fn main() {
+    let level = Level::current();
+    let threads = rayon::current_num_threads();
+    let peak = peak(level);
+    println!("{}, {threads} threads, multiply-adds reach {peak:.0} GFLOP/s", level.name());
+    let report = |name: String, flop: f64, f: &dyn Fn() -> Vec<f32>| {
+        let seconds = best(|| drop(f()));
+        let rate = flop / seconds / 1e9;
+        println!("{name:44} {:8.2} ms {rate:7.0} GFLOP/s {:4.0} %", seconds * 1e3, rate / peak * 100.0);
+    };
+    for [rows, outputs, inputs] in [
+        [8192, 320, 320],
+        [8192, 2560, 320],
+        [8192, 320, 1280],
+        [2048, 640, 640],
+        [2048, 5120, 640],
+        [512, 1280, 1280],
+        [512, 1280, 5120],
+        [154, 640, 768],
+        [77, 3072, 768],
+        [2, 1280, 1280],
+    ] {
+        let matrix = PackedMatrix::new(level, &numbers(outputs * inputs), outputs, inputs);
+        let x = numbers(rows * inputs);
+        let flop = 2.0 * (rows * outputs * inputs) as f64;
+        let bias = numbers(outputs);
+        let epilogue = Epilogue { bias: Some(&bias), ..Epilogue::default() };
+        report(format!("matrix {rows} x {inputs} -> {outputs}"), flop, &|| {
+            matrix.multiply(&x, rows, &epilogue)
+        });
+    }
+    for ([batch, side, inputs, outputs], kernel, stride) in [
+        ([2, 64, 4, 320], 3, 1),
+        ([2, 64, 320, 320], 3, 1),
+        ([2, 64, 320, 320], 3, 2),
+        ([2, 64, 320, 4], 3, 1),
+        ([2, 32, 640, 640], 3, 1),
+        ([2, 16, 1280, 1280], 3, 1),
+        ([2, 8, 1280, 1280], 3, 1),
+        ([2, 64, 320, 320], 1, 1),
+        ([1, 256, 256, 256], 3, 1),
+        ([1, 512, 128, 128], 3, 1),
+        ([1, 512, 128, 3], 3, 1),
+    ] {
+        let (before, after) = (kernel / 2, kernel / 2);
+        let shape = ConvShape { outputs, inputs, kernel, stride, before, after };
+        let conv = PackedConv::new(level, &numbers(outputs * inputs * kernel * kernel), shape);
+        let x = numbers(batch * inputs * side * side);
+        let out = shape.side(side).unwrap_or(0);
+        let flop = 2.0 * (batch * out * out * outputs * inputs * kernel * kernel) as f64;
+        let bias = numbers(outputs);
+        let epilogue = Epilogue { bias: Some(&bias), ..Epilogue::default() };
+        let name = format!("conv {kernel}x{kernel}/{stride} {batch} x {side}x{side} x {inputs} -> {outputs}");
+        report(name, flop, &|| conv.forward(&x, [batch, side, side], &epilogue));
+    }
+}
+
+fn numbers(n: usize) -> Vec<f32> {
+    (0..n).map(|i| (i.wrapping_mul(2_654_435_761) >> 7 & 0xffff) as f32 / 65536.0 - 0.5).collect()
+}
+
+fn best(mut f: impl FnMut()) -> f64 {
+    let time = |_| {
+        let begin = Instant::now();
+        f();
+        begin.elapsed().as_secs_f64()
+    };
+    (0..RUNS).map(time).fold(f64::INFINITY, f64::min)
+}
+
+/// GFLOP/s of multiply-adds of registers on every thread.
+fn peak(level: Level) -> f64 {
+    const ROUNDS: usize = 20_000_000;
+    let flop = (ROUNDS * rayon::current_num_threads()) as f64 * flop_of_a_round(level);
+    let seconds = best(|| {
+        rayon::broadcast(|_| std::hint::black_box(rounds(level, std::hint::black_box(ROUNDS))));
+    });
+    flop / seconds / 1e9
+}
+
+fn flop_of_a_round(level: Level) -> f64 {
+    let lanes = match level {
+        Level::Avx512f | Level::Avx512Bf16 => 16,
+        Level::Avx2Fma => 8,
+        Level::Portable => 4,
+    };
+    (2 * lanes * SUMS) as f64
+}
+
+/// Sums that do not wait for each other.
+const SUMS: usize = 12;
+
+fn rounds(level: Level, n: usize) -> f32 {
+    #[cfg(target_arch = "x86_64")]
+    {
+        use std::arch::x86_64::*;
+        #[target_feature(enable = "avx512f")]
+        fn wide(n: usize) -> f32 {
+            let (a, b) = (_mm512_set1_ps(std::hint::black_box(0.999)), _mm512_set1_ps(0.001));
+            let mut sums = [_mm512_set1_ps(1.0); SUMS];
+            for _ in 0..n {
+                sums.iter_mut().for_each(|sum| *sum = _mm512_fmadd_ps(*sum, a, b));
+            }
+            sums.into_iter().map(|sum| _mm512_reduce_add_ps(sum)).sum()
+        }
+        #[target_feature(enable = "avx2,fma")]
+        fn narrow(n: usize) -> f32 {
+            let (a, b) = (_mm256_set1_ps(std::hint::black_box(0.999)), _mm256_set1_ps(0.001));
+            let mut sums = [_mm256_set1_ps(1.0); SUMS];
+            for _ in 0..n {
+                sums.iter_mut().for_each(|sum| *sum = _mm256_fmadd_ps(*sum, a, b));
+            }
+            sums.into_iter().map(|sum| _mm256_cvtss_f32(sum)).sum()
+        }
+        // SAFETY: the machine has the level.
+        match level {
+            Level::Avx512f | Level::Avx512Bf16 => return unsafe { wide(n) },
+            Level::Avx2Fma => return unsafe { narrow(n) },
+            Level::Portable => {}
+        }
+    }
+    let a = std::hint::black_box([0.999f32; 4]);
+    let mut sums = [[1f32; 4]; SUMS];
+    for _ in 0..n {
+        for sum in &mut sums {
+            sum.iter_mut().zip(a).for_each(|(x, a)| *x = *x * a + 0.001);
+        }
+    }
+    sums.as_flattened().iter().sum::<f32>() + level as u8 as f32
+}

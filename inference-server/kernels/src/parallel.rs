@@ -1,0 +1,28 @@
+//! Work for the threads of rayon's current pool.
+
+use rayon::prelude::*;
+
+/// Tasks for each thread, so that one that is interrupted does not keep the others waiting for long.
+const TASKS: usize = 4;
+
+/// How many tasks are enough.
+pub(crate) fn enough_tasks() -> usize {
+    match rayon::current_num_threads() {
+        1 => 1,
+        threads => threads * TASKS,
+    }
+}
+
+/// `task(0)` to `task(n - 1)`, in any order.
+pub(crate) fn for_each(n: usize, task: impl Fn(usize) + Sync + Send) {
+    if n <= 1 || rayon::current_num_threads() == 1 {
+        (0..n).for_each(task);
+    } else {
+        (0..n).into_par_iter().with_max_len(1).for_each(task);
+    }
+}
+
+/// The `part`-th of `parts` ranges of almost the same length that make up `0..n`.
+pub(crate) fn range(n: usize, part: usize, parts: usize) -> std::ops::Range<usize> {
+    n * part / parts..n * (part + 1) / parts
+}

@@ -1,0 +1,45 @@
+//! What the tests of several kernels need.
+
+use crate::Level;
+
+/// Numbers that are the same in every run (Steele et al. 2014, SplitMix).
+pub(crate) struct Random(u64);
+
+impl Random {
+    pub(crate) fn new(seed: u64) -> Self {
+        Self(seed)
+    }
+
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let z = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    pub(crate) fn below(&mut self, n: usize) -> usize {
+        (self.next() % n as u64) as usize
+    }
+
+    /// Between -1 and 1.
+    pub(crate) fn numbers(&mut self, n: usize) -> Vec<f32> {
+        (0..n).map(|_| (self.next() >> 40) as f32 / (1 << 23) as f32 - 1.0).collect()
+    }
+}
+
+pub(crate) fn levels() -> impl Iterator<Item = Level> {
+    Level::ALL.into_iter().filter(|level| level.is_supported())
+}
+
+/// Every number within what sums of `terms` products of numbers up to 1 may lose.
+pub(crate) fn assert_close(got: &[f32], want: &[f32], terms: usize, what: &str) {
+    assert_eq!(got.len(), want.len(), "{what}");
+    let bound = 1e-6 * (terms as f32).sqrt().max(1.0) * 2.0;
+    for (i, (got, want)) in got.iter().zip(want).enumerate() {
+        assert!((got - want).abs() <= bound, "{what}: {got} instead of {want} at {i}");
+    }
+}
+
+pub(crate) fn with_threads<R: Send>(threads: usize, f: impl FnOnce() -> R + Send) -> R {
+    rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap().install(f)
+}
