@@ -56,11 +56,29 @@ impl Level {
         }
     }
 
+    /// Checks the variable, which [`Level::current`] passes over when it names nothing.
+    ///
+    /// # Errors
+    /// What it says, and the names that there are.
+    pub fn check() -> Result<(), String> {
+        checked(std::env::var(VARIABLE).ok().as_deref())
+    }
+
     /// The level to use: the highest that the machine has, or the lower one that `DIFFUSION_CPU_FEATURES` asks for. The
     /// variable is read once.
     pub fn current() -> Self {
         static CURRENT: OnceLock<Level> = OnceLock::new();
         *CURRENT.get_or_init(|| choose(std::env::var(VARIABLE).ok().as_deref(), Self::detect()))
+    }
+}
+
+fn checked(asked: Option<&str>) -> Result<(), String> {
+    match asked {
+        Some(asked) if Level::ALL.into_iter().all(|level| level.name() != asked) => {
+            let names = Level::ALL.map(Level::name).join(", ");
+            Err(format!("{VARIABLE} is {asked:?}; it can be {names}, or unset for the best that this machine has"))
+        }
+        _ => Ok(()),
     }
 }
 
@@ -73,6 +91,14 @@ fn choose(asked: Option<&str>, detected: Level) -> Level {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_name_that_there_is_not_is_an_error() {
+        assert_eq!(checked(None), Ok(()));
+        assert_eq!(checked(Some("avx2")), Ok(()));
+        let error = checked(Some("sse9")).unwrap_err();
+        assert!(error.contains("sse9") && error.contains("portable, avx2, avx512, avx512bf16"), "{error}");
+    }
 
     #[test]
     fn the_variable_lowers_the_level_and_never_raises_it() {

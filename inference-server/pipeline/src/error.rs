@@ -83,6 +83,9 @@ pub enum LoadError {
         /// The shape in the file.
         found: Vec<usize>,
     },
+    /// A variable that chooses the processor's instructions.
+    #[error("{0}")]
+    CpuFeatures(String),
     /// The tensor library refused.
     #[error("{0}")]
     Tensor(#[from] candle_core::Error),

@@ -36,6 +36,7 @@ impl Pipeline {
     /// # Errors
     /// Names the file, field or tensor that is wrong.
     pub fn load(source: &Source, options: &LoadOptions) -> Result<Self, LoadError> {
+        diffusion_kernels::Level::check().map_err(LoadError::CpuFeatures)?;
         let Placement { device, weights: dtype } = Placement::choose(options)?;
         let checkpoint = Checkpoint::open(source)?;
         let index = ModelIndex::read(&checkpoint)?;
