@@ -76,7 +76,9 @@ fn checked(asked: Option<&str>) -> Result<(), String> {
     match asked {
         Some(asked) if Level::ALL.into_iter().all(|level| level.name() != asked) => {
             let names = Level::ALL.map(Level::name).join(", ");
-            Err(format!("{VARIABLE} is {asked:?}; it can be {names}, or unset for the best that this machine has"))
+            Err(format!(
+                "{VARIABLE} is {asked:?}; it can be {names}, or unset for the best that this machine has"
+            ))
         }
         _ => Ok(()),
     }
