@@ -19,6 +19,6 @@ pub fn managed() -> String {
     format!("app.kubernetes.io/managed-by={}", labels::MANAGER)
 }
 
-fn text(labels: &BTreeMap<String, String>) -> String {
+pub(crate) fn text(labels: &BTreeMap<String, String>) -> String {
     labels.iter().map(|(key, value)| format!("{key}={value}")).collect::<Vec<_>>().join(",")
 }

@@ -156,9 +156,6 @@ impl Target<'_> {
             self.one(out, Some(job), &mut made).await;
             observed.jobs.extend(made);
         }
-        let conditions =
-            observed.jobs.iter().filter_map(|j| j.status.as_ref()?.conditions.as_ref()).flatten();
-        let complete = conditions.into_iter().any(|c| c.type_ == "Complete" && c.status == "True");
-        if complete { Cached::Yes } else { Cached::NotYet }
+        if observed.cache_is_filled() { Cached::Yes } else { Cached::NotYet }
     }
 }

@@ -14,9 +14,9 @@ use kube::{
 use super::{Context, backoff::jitter, narrate};
 use crate::{
     apply::{ApplyError, Outcome, Target, apply},
-    desired::objects,
+    desired::{FETCH_CONTAINER as FETCH, objects},
     metrics::Step,
-    observe::{self, FETCH, ObserveError, Observed, observe},
+    observe::{self, ObserveError, Observed, observe},
     status::{self, Evidence, Failure, downloads, servers, status},
     validate::{Invalid, validate},
 };
@@ -192,15 +192,15 @@ async fn look_closer(
     evidence: &mut Evidence<'_>,
 ) {
     let namespace = resource.namespace().unwrap_or_default();
-    let pods: Vec<Pod> = servers(&observed.pods).chain(downloads(&observed.pods)).cloned().collect();
-    evidence.pod_problem = observe::worst(&pods);
+    let pods = || servers(&observed.pods).chain(downloads(&observed.pods));
+    evidence.pod_problem = observe::worst(pods());
     if evidence.pod_problem.is_none() {
-        match observe::mount_failure(&context.client, &namespace, &pods).await {
+        match observe::mount_failure(&context.client, &namespace, pods()).await {
             Ok(problem) => evidence.pod_problem = problem,
             Err(error) => tracing::debug!(%error, "events can't be read"),
         }
     }
-    if let Some(pod) = pods.iter().find(|p| fetching(p)) {
+    if let Some(pod) = pods().find(|p| fetching(p)) {
         let api: Api<Pod> = Api::namespaced(context.client.clone(), &namespace);
         let last = LogParams { container: Some(FETCH.into()), tail_lines: Some(5), ..LogParams::default() };
         match api.logs(&pod.name_any(), &last).await {
@@ -208,7 +208,7 @@ async fn look_closer(
             Err(error) => tracing::debug!(%error, "the log of a download can't be read"),
         }
     }
-    evidence.facts = observe::facts(&servers(&observed.pods).cloned().collect::<Vec<_>>()).await;
+    evidence.facts = observe::facts(servers(&observed.pods)).await;
 }
 
 fn fetching(pod: &Pod) -> bool {

@@ -3,6 +3,7 @@
 use diffusion_crds::v1alpha1::Model;
 
 use super::{hash, labels};
+use crate::select;
 
 /// Deployment, Service, HorizontalPodAutoscaler, ServiceAccount, PodDisruptionBudget, NetworkPolicy, PodMonitor.
 pub fn child(service: &str) -> String {
@@ -22,9 +23,5 @@ pub fn fetch_job(service: &str, model: &Model) -> String {
 
 /// Selector of the server's pods, as `kubectl get pods -l` and `status.selector` take it.
 pub fn selector(service: &str) -> String {
-    labels::selector(service, labels::Component::Server)
-        .into_iter()
-        .map(|(key, value)| format!("{key}={value}"))
-        .collect::<Vec<_>>()
-        .join(",")
+    select::text(&labels::selector(service, labels::Component::Server))
 }

@@ -13,9 +13,9 @@ use super::pods::{PodProblem, Severity};
 pub async fn mount_failure(
     client: &Client,
     namespace: &str,
-    pods: &[Pod],
+    mut pods: impl Iterator<Item = &Pod>,
 ) -> Result<Option<PodProblem>, kube::Error> {
-    let Some(pod) = pods.iter().find(|p| creating(p)) else { return Ok(None) };
+    let Some(pod) = pods.find(|p| creating(p)) else { return Ok(None) };
     let name = pod.name_any();
     let events: Api<Event> = Api::namespaced(client.clone(), namespace);
     let of_pod = ListParams::default()

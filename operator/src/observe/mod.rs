@@ -22,7 +22,7 @@ use serde::de::DeserializeOwned;
 use std::fmt::Debug;
 
 pub use events::mount_failure;
-pub use pods::{FETCH, FetchReport, PodProblem, Severity, fetch_report, log_report, ready, worst};
+pub use pods::{FetchReport, PodProblem, Severity, fetch_report, log_report, ready, worst};
 pub use server::{Facts, facts};
 
 use crate::{
@@ -68,6 +68,14 @@ pub struct Observed {
     pub monitor: Option<DynamicObject>,
     /// The claim that a pvc:// source names: None for other sources, Some(None) when it is not there.
     pub source_claim: Option<Option<PersistentVolumeClaim>>,
+}
+
+impl Observed {
+    /// Whether a Job has filled the cache.
+    pub fn cache_is_filled(&self) -> bool {
+        let conditions = self.jobs.iter().filter_map(|j| j.status.as_ref()?.conditions.as_ref()).flatten();
+        conditions.into_iter().any(|c| c.type_ == "Complete" && c.status == "True")
+    }
 }
 
 /// Reads everything, all at once.

@@ -4,8 +4,7 @@ use k8s_openapi::api::core::v1::{ContainerStatus, Pod};
 use kube::ResourceExt;
 use serde::Deserialize;
 
-/// Name of the container that downloads a model.
-pub const FETCH: &str = "fetch";
+use crate::desired::FETCH_CONTAINER as FETCH;
 
 /// How bad a pod's trouble is; the worst one of all pods is reported.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -120,12 +119,11 @@ fn container_problem(pod: &Pod, container: &ContainerStatus) -> Option<PodProble
         let reason = "DownloadFailed".into();
         return Some(PodProblem { severity: Severity::Failing, reason, message, download: true });
     }
-    if let Some(failure) = failure.filter(|t| t.reason.as_deref() == Some("OOMKilled")) {
+    if failure.is_some_and(|t| t.reason.as_deref() == Some("OOMKilled")) {
         let message = format!(
             "container {} of pod {name} needed more memory than its limit ({} restarts); raise spec.resources.limits.memory, or take precision bf16",
             container.name, container.restart_count
         );
-        let _ = failure;
         return Some(plain(Severity::Failing, "OOMKilled".into(), message));
     }
     let waiting = waiting?;

@@ -34,8 +34,9 @@ pub struct Facts {
 }
 
 /// Asks the first ready pod. None when none answers: this is a nicety, nothing depends on it.
-pub async fn facts(pods: &[Pod]) -> Option<Facts> {
-    let address = pods.iter().filter(|p| super::ready(p)).find_map(|p| p.status.as_ref()?.pod_ip.clone())?;
+pub async fn facts<'a>(pods: impl Iterator<Item = &'a Pod>) -> Option<Facts> {
+    let mut ready = pods.filter(|p| super::ready(p));
+    let address = ready.find_map(|p| p.status.as_ref()?.pod_ip.clone())?;
     match tokio::time::timeout(PATIENCE, ask(&address)).await {
         Ok(Ok(facts)) => Some(facts),
         Ok(Err(error)) => {

@@ -12,7 +12,6 @@ use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::ResourceExt;
 
-pub use conditions::{Finding, condition_types};
 pub use patch::patch;
 pub use roll_out::rolled_out;
 pub use url::{Address, address};

@@ -12,13 +12,13 @@ use super::{Evidence, Failure, roll_out::rolled_out};
 use crate::observe::Observed;
 
 /// The conditions' names, in the order in which they are shown.
-pub fn condition_types() -> [&'static str; 4] {
+fn condition_types() -> [&'static str; 4] {
     ["Ready", "ModelAvailable", "Progressing", "Degraded"]
 }
 
 /// What was found about one condition.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Finding {
+pub(super) struct Finding {
     /// True, False or Unknown.
     pub status: &'static str,
     /// A word.

@@ -42,11 +42,7 @@ pub(super) fn find(
         .chain(servers(&observed.pods))
         .filter_map(fetch_report)
         .any(|r| r.state == "done");
-    let complete = observed.jobs.iter().any(|j| {
-        let conditions = j.status.as_ref().and_then(|s| s.conditions.as_deref()).unwrap_or_default();
-        conditions.iter().any(|c| c.type_ == "Complete" && c.status == "True")
-    });
-    if complete || serving || filled && resource.spec.model.cache.is_none() {
+    if observed.cache_is_filled() || serving || filled && resource.spec.model.cache.is_none() {
         return yes("Downloaded", format!("{source}{revision} is downloaded"));
     }
     if let Some(problem) = evidence.pod_problem.as_ref().filter(|p| p.download) {
