@@ -1,20 +1,29 @@
 //! Times the kernels at Stable Diffusion's shapes beside the peak that this machine's multiply-adds reach in the same run:
-//! `cargo run --release -p diffusion-kernels --example shapes`, with `RAYON_NUM_THREADS` and `DIFFUSION_CPU_FEATURES`.
+//! `cargo run --release -p diffusion-kernels --example shapes -- f32|bf16`, with `RAYON_NUM_THREADS` and
+//! `DIFFUSION_CPU_FEATURES`.
 #![allow(unsafe_code, reason = "the peak is measured with intrinsics")]
 
 use std::time::Instant;
 
-use diffusion_kernels::{ConvShape, Epilogue, Level, PackedConv, PackedMatrix};
+use diffusion_kernels::{ConvShape, Element, Epilogue, Level, PackedConv, PackedMatrix};
+use half::bf16;
 
 /// Best of so many runs: the machine may be shared.
 const RUNS: usize = 7;
 
 fn main() {
+    match std::env::args().nth(1).as_deref() {
+        Some("bf16") => shapes::<bf16>("bf16"),
+        _ => shapes::<f32>("f32"),
+    }
+}
+
+fn shapes<T: Element>(name: &str) {
     let level = Level::current();
     let threads = rayon::current_num_threads();
-    let peak = peak(level);
-    println!("{}, {threads} threads, multiply-adds reach {peak:.0} GFLOP/s", level.name());
-    let report = |name: String, flop: f64, f: &dyn Fn() -> Vec<f32>| {
+    let peak = peak(level, size_of::<T>() == 2);
+    println!("{name}, {}, {threads} threads, multiply-adds reach {peak:.0} GFLOP/s", level.name());
+    let report = |name: String, flop: f64, f: &dyn Fn() -> Vec<T>| {
         let seconds = best(|| drop(f()));
         let rate = flop / seconds / 1e9;
         println!("{name:44} {:8.2} ms {rate:7.0} GFLOP/s {:4.0} %", seconds * 1e3, rate / peak * 100.0);
@@ -31,10 +40,11 @@ fn main() {
         [77, 3072, 768],
         [2, 1280, 1280],
     ] {
-        let matrix = PackedMatrix::new(level, &numbers(outputs * inputs), outputs, inputs);
+        let weight = numbers::<T>(outputs * inputs);
+        let matrix = PackedMatrix::new(level, outputs, inputs, |output, k| weight[output * inputs + k]);
         let x = numbers(rows * inputs);
         let flop = 2.0 * (rows * outputs * inputs) as f64;
-        let bias = numbers(outputs);
+        let bias = vec![0.5; outputs];
         let epilogue = Epilogue { bias: Some(&bias), ..Epilogue::default() };
         report(format!("matrix {rows} x {inputs} -> {outputs}"), flop, &|| {
             matrix.multiply(&x, rows, &epilogue)
@@ -55,19 +65,21 @@ fn main() {
     ] {
         let (before, after) = (kernel / 2, kernel / 2);
         let shape = ConvShape { outputs, inputs, kernel, stride, before, after };
-        let conv = PackedConv::new(level, &numbers(outputs * inputs * kernel * kernel), shape);
+        let weight = numbers::<T>(outputs * inputs * kernel * kernel);
+        let conv = PackedConv::new(level, shape, |i| weight[i]);
         let x = numbers(batch * inputs * side * side);
         let out = shape.side(side).unwrap_or(0);
         let flop = 2.0 * (batch * out * out * outputs * inputs * kernel * kernel) as f64;
-        let bias = numbers(outputs);
+        let bias = vec![0.5; outputs];
         let epilogue = Epilogue { bias: Some(&bias), ..Epilogue::default() };
         let name = format!("conv {kernel}x{kernel}/{stride} {batch} x {side}x{side} x {inputs} -> {outputs}");
         report(name, flop, &|| conv.forward(&x, [batch, side, side], &epilogue));
     }
 }
 
-fn numbers(n: usize) -> Vec<f32> {
-    (0..n).map(|i| (i.wrapping_mul(2_654_435_761) >> 7 & 0xffff) as f32 / 65536.0 - 0.5).collect()
+fn numbers<T: Element>(n: usize) -> Vec<T> {
+    let number = |i: usize| (i.wrapping_mul(2_654_435_761) >> 7 & 0xffff) as f32 / 65536.0 - 0.5;
+    (0..n).map(|i| T::from_f32(number(i))).collect()
 }
 
 fn best(mut f: impl FnMut()) -> f64 {
@@ -80,17 +92,18 @@ fn best(mut f: impl FnMut()) -> f64 {
 }
 
 /// GFLOP/s of multiply-adds of registers on every thread.
-fn peak(level: Level) -> f64 {
+fn peak(level: Level, bf16: bool) -> f64 {
     const ROUNDS: usize = 20_000_000;
-    let flop = (ROUNDS * rayon::current_num_threads()) as f64 * flop_of_a_round(level);
+    let flop = (ROUNDS * rayon::current_num_threads()) as f64 * flop_of_a_round(level, bf16);
     let seconds = best(|| {
-        rayon::broadcast(|_| std::hint::black_box(rounds(level, std::hint::black_box(ROUNDS))));
+        rayon::broadcast(|_| std::hint::black_box(rounds(level, bf16, std::hint::black_box(ROUNDS))));
     });
     flop / seconds / 1e9
 }
 
-fn flop_of_a_round(level: Level) -> f64 {
+fn flop_of_a_round(level: Level, bf16: bool) -> f64 {
     let lanes = match level {
+        Level::Avx512Bf16 if bf16 => 32,
         Level::Avx512f | Level::Avx512Bf16 => 16,
         Level::Avx2Fma => 8,
         Level::Portable => 4,
@@ -101,10 +114,21 @@ fn flop_of_a_round(level: Level) -> f64 {
 /// Sums that do not wait for each other.
 const SUMS: usize = 12;
 
-fn rounds(level: Level, n: usize) -> f32 {
+fn rounds(level: Level, bf16: bool, n: usize) -> f32 {
     #[cfg(target_arch = "x86_64")]
     {
         use std::arch::x86_64::*;
+        #[target_feature(enable = "avx512f,avx512bf16")]
+        fn half(n: usize) -> f32 {
+            let number = _mm512_set1_epi32(std::hint::black_box(0x3f80_3f80));
+            // SAFETY: both are 64 bytes of bits.
+            let number: __m512bh = unsafe { std::mem::transmute(number) };
+            let mut sums = [_mm512_set1_ps(1.0); SUMS];
+            for _ in 0..n {
+                sums.iter_mut().for_each(|sum| *sum = _mm512_dpbf16_ps(*sum, number, number));
+            }
+            sums.into_iter().map(|sum| _mm512_reduce_add_ps(sum)).sum()
+        }
         #[target_feature(enable = "avx512f")]
         fn wide(n: usize) -> f32 {
             let (a, b) = (_mm512_set1_ps(std::hint::black_box(0.999)), _mm512_set1_ps(0.001));
@@ -125,6 +149,7 @@ fn rounds(level: Level, n: usize) -> f32 {
         }
         // SAFETY: the machine has the level.
         match level {
+            Level::Avx512Bf16 if bf16 => return unsafe { half(n) },
             Level::Avx512f | Level::Avx512Bf16 => return unsafe { wide(n) },
             Level::Avx2Fma => return unsafe { narrow(n) },
             Level::Portable => {}

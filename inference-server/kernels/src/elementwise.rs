@@ -1,11 +1,11 @@
 //! Functions of every number by itself.
-#![allow(unsafe_code)]
 
+use rayon::prelude::*;
+
+use crate::dispatch::for_every_level;
+use crate::element::Element;
 use crate::epilogue::Activation;
 use crate::level::Level;
-use crate::output::Output;
-use crate::parallel;
-use crate::tile::{Bias, Finish, Kernels};
 
 /// Numbers that a task takes.
 const CHUNK: usize = 1 << 14;
@@ -15,29 +15,23 @@ impl Activation {
     ///
     /// # Panics
     /// If the machine does not have the level.
-    pub fn apply(self, level: Level, x: &[f32]) -> Vec<f32> {
-        let kernels = Kernels::of(level);
-        let output = Output::new(x.len());
-        parallel::for_each(x.len().div_ceil(CHUNK), |task| {
-            let from = task * CHUNK;
-            let columns = CHUNK.min(x.len() - from);
-            // SAFETY: `Kernels::of` has checked the level, and the chunk lies within both and is this task's alone.
-            unsafe {
-                let c = output.pointer().add(from);
-                c.copy_from_nonoverlapping(x.as_ptr().add(from), columns);
-                (kernels.finish)(&Finish {
-                    rows: 1,
-                    columns,
-                    c,
-                    c_row: 0,
-                    bias: Bias::None,
-                    activation: self,
-                    residual: std::ptr::null(),
-                });
+    pub fn apply<T: Element>(self, level: Level, x: &[T]) -> Vec<T> {
+        let mut y = x.to_vec();
+        y.par_chunks_mut(CHUNK).for_each(|chunk| activate(level, self, chunk));
+        y
+    }
+}
+
+for_every_level! {
+    fn activate<T>(activation: Activation, x: &mut [T]) {
+        match activation {
+            Activation::Identity => {}
+            Activation::Silu => x.iter_mut().for_each(|x| *x = T::from_f32(Activation::Silu.of(x.to_f32()))),
+            Activation::Gelu => x.iter_mut().for_each(|x| *x = T::from_f32(Activation::Gelu.of(x.to_f32()))),
+            Activation::QuickGelu => {
+                x.iter_mut().for_each(|x| *x = T::from_f32(Activation::QuickGelu.of(x.to_f32())));
             }
-        });
-        // SAFETY: the chunks make up all of it.
-        unsafe { output.finish() }
+        }
     }
 }
 

@@ -1,5 +1,6 @@
 //! What is done with a result while it is still in the cache.
 
+use crate::element::Element;
 use crate::math::{normal, sigmoid};
 
 /// A function of every number.
@@ -32,21 +33,37 @@ impl Activation {
 }
 
 /// `activation(x + bias) + residual`.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct Epilogue<'a> {
-    /// One number for each output (of a matrix) or output channel (of a convolution).
+#[derive(Debug, Clone, Copy)]
+pub struct Epilogue<'a, T> {
+    /// One number for each output (of a matrix) or output channel (of a convolution); or so many for each picture of a
+    /// convolution's batch.
     pub bias: Option<&'a [f32]>,
     /// Comes after the bias.
     pub activation: Activation,
     /// Comes last; as many numbers as the result, in the same order.
-    pub residual: Option<&'a [f32]>,
+    pub residual: Option<&'a [T]>,
 }
 
-impl Epilogue<'_> {
+impl<T> Default for Epilogue<'_, T> {
+    fn default() -> Self {
+        Self { bias: None, activation: Activation::Identity, residual: None }
+    }
+}
+
+impl<T: Element> Epilogue<'_, T> {
+    /// The numbers of the bias for each of `pictures`, 0 if they are the same for all.
+    ///
     /// # Panics
     /// Where the lengths are not those of the result.
-    pub(crate) fn check(&self, outputs: usize, length: usize) {
-        assert!(self.bias.is_none_or(|bias| bias.len() == outputs), "as many biases as outputs");
+    pub(crate) fn check(&self, outputs: usize, pictures: usize, length: usize) -> usize {
         assert!(self.residual.is_none_or(|residual| residual.len() == length), "a residual for every number");
+        match self.bias.map(<[f32]>::len) {
+            None => 0,
+            Some(n) if n == outputs => 0,
+            Some(n) => {
+                assert_eq!(n, outputs * pictures, "as many biases as outputs, or as outputs of all pictures");
+                outputs
+            }
+        }
     }
 }

@@ -12,7 +12,7 @@ pub enum Level {
     Portable,
     /// AVX2 and fused multiply-add.
     Avx2Fma,
-    /// AVX-512, foundation.
+    /// AVX-512 as servers have it since Skylake: F, BW, DQ and VL.
     Avx512f,
     /// AVX-512 with products of bfloat16.
     Avx512Bf16,
@@ -43,11 +43,12 @@ impl Level {
         {
             use std::arch::is_x86_feature_detected as has;
             let avx2 = has!("avx2") && has!("fma");
+            let avx512 = avx2 && has!("avx512f") && has!("avx512bw") && has!("avx512dq") && has!("avx512vl");
             match self {
                 Self::Portable => true,
                 Self::Avx2Fma => avx2,
-                Self::Avx512f => avx2 && has!("avx512f"),
-                Self::Avx512Bf16 => avx2 && has!("avx512f") && has!("avx512bf16"),
+                Self::Avx512f => avx512,
+                Self::Avx512Bf16 => avx512 && has!("avx512bf16"),
             }
         }
         #[cfg(not(target_arch = "x86_64"))]

@@ -1,25 +1,31 @@
 //! CPU kernels on slices of numbers, without any knowledge of a model or a tensor library.
 //!
-//! Weights are packed once ([`PackedMatrix`], [`PackedConv`]) into the order that the innermost loop reads; what to do
-//! with a result while it is still in the cache is an [`Epilogue`]. The instructions are chosen at run time ([`Level`]).
+//! Numbers are `f32` or `bf16` ([`Element`]); sums are taken in f32. Pictures have their channels last. Weights are
+//! packed once ([`PackedMatrix`], [`PackedConv`]) into the order that the innermost loop reads; what to do with a result
+//! while it is still in the cache is an [`Epilogue`]. The instructions are chosen at run time ([`Level`]).
 //!
 //! A result depends on the level only: never on the number of threads, nor on what else is in the batch. Every number is
 //! one sum, taken in one order by one thread.
 
 mod aligned;
 mod conv;
+mod dispatch;
+mod element;
 mod elementwise;
 mod epilogue;
+mod finish;
 mod gemm;
 mod level;
 mod math;
 mod output;
+mod panels;
 mod parallel;
 #[cfg(test)]
 mod testing;
 mod tile;
 
 pub use conv::{ConvShape, PackedConv};
+pub use element::Element;
 pub use epilogue::{Activation, Epilogue};
 pub use gemm::PackedMatrix;
 pub use level::Level;

@@ -1,6 +1,6 @@
 //! What the tests of several kernels need.
 
-use crate::Level;
+use crate::{Element, Level};
 
 /// Numbers that are the same in every run (Steele et al. 2014, SplitMix).
 pub(crate) struct Random(u64);
@@ -29,6 +29,27 @@ impl Random {
 
 pub(crate) fn levels() -> impl Iterator<Item = Level> {
     Level::ALL.into_iter().filter(|level| level.is_supported())
+}
+
+impl Random {
+    /// Between -1 and 1, of a type.
+    pub(crate) fn elements<T: Element>(&mut self, n: usize) -> Vec<T> {
+        self.numbers(n).into_iter().map(T::from_f32).collect()
+    }
+}
+
+/// As [`assert_close`], for results that are rounded to their type: half of the last of bf16's 8 bits, or little.
+pub(crate) fn assert_rounded<T: Element>(got: &[T], want: &[f32], terms: usize, what: &str) {
+    assert_eq!(got.len(), want.len(), "{what}");
+    let relative = if size_of::<T>() == 2 { 1.0 / 256.0 } else { 1e-6 };
+    let bound = 2e-6 * (terms as f32).sqrt().max(1.0);
+    for (i, (got, want)) in got.iter().zip(want).enumerate() {
+        let (got, want) = (got.to_f32(), *want);
+        assert!(
+            (got - want).abs() <= bound + relative * want.abs(),
+            "{what}: {got} instead of {want} at {i}"
+        );
+    }
 }
 
 /// Every number within what sums of `terms` products of numbers up to 1 may lose.

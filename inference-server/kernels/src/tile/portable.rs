@@ -1,19 +1,18 @@
 //! Plain Rust, in a shape that the compiler turns into whatever vectors the architecture always has.
 
-use super::{Finish, Kernels, Product, Size};
+use half::bf16;
+
+use super::{Kernels, Product};
+use crate::element::Element;
 
 const LANES: usize = 4;
-/// 8 vectors of results, of 16 registers (x86-64 without AVX) or 32 (Arm).
-const SIZE: Size = Size { rows: 4, vectors: 2 };
+/// With two vectors, 8 registers of results, of 16 (x86-64 without AVX) or 32 (Arm).
+const ROWS: usize = 4;
 
-pub(super) static PORTABLE: Kernels = Kernels {
-    lanes: LANES,
-    packed: SIZE,
-    direct: SIZE,
-    run_packed: run::<true>,
-    run_direct: run::<false>,
-    finish,
-};
+pub(super) static F32: Kernels<f32> =
+    Kernels { lanes: LANES, rows: ROWS, run: &[tile::<f32, 1, 4>, tile::<f32, 1, 8>] };
+pub(super) static BF16: Kernels<bf16> =
+    Kernels { lanes: LANES, rows: ROWS, run: &[tile::<bf16, 2, 4>, tile::<bf16, 2, 8>] };
 
 #[inline(always)]
 fn multiply_add(a: f32, b: f32, c: f32) -> f32 {
@@ -21,50 +20,38 @@ fn multiply_add(a: f32, b: f32, c: f32) -> f32 {
     if cfg!(any(target_arch = "aarch64", target_feature = "fma")) { a.mul_add(b, c) } else { a * b + c }
 }
 
-unsafe fn run<const PACKED: bool>(rows: usize, vectors: usize, p: &Product) {
-    // SAFETY: the caller's.
-    unsafe {
-        match (rows, vectors) {
-            (4, 2) => tile::<4, 8, PACKED>(p),
-            (3, 2) => tile::<3, 8, PACKED>(p),
-            (2, 2) => tile::<2, 8, PACKED>(p),
-            (_, 2) => tile::<1, 8, PACKED>(p),
-            (4, _) => tile::<4, 4, PACKED>(p),
-            (3, _) => tile::<3, 4, PACKED>(p),
-            (2, _) => tile::<2, 4, PACKED>(p),
-            (_, _) => tile::<1, 4, PACKED>(p),
-        }
-    }
-}
-
-unsafe fn tile<const ROWS: usize, const COLUMNS: usize, const PACKED: bool>(p: &Product) {
-    let a_row = if PACKED { 1 } else { p.a_row };
+/// # Safety
+/// See [`Kernels`].
+unsafe fn tile<T: Element, const GROUP: usize, const COLUMNS: usize>(p: &Product<T>) {
     let mut sums = [[0f32; COLUMNS]; ROWS];
-    for k in 0..p.depth {
-        // SAFETY: `a` and `b` are valid for the whole sum (see `Kernels`).
-        unsafe {
-            let b = p.b.add(k * p.b_step).cast::<[f32; COLUMNS]>().read();
-            for (row, sums) in sums.iter_mut().enumerate() {
-                let a = *p.a.add(k * p.a_step + row * a_row);
-                for (sum, b) in sums.iter_mut().zip(b) {
-                    *sum = multiply_add(a, b, *sum);
+    let mut panel = p.panel.cast::<[[T; GROUP]; COLUMNS]>();
+    for segment in 0..p.segments {
+        // SAFETY: every segment has a pointer for each row.
+        let rows = unsafe { p.rows.cast::<[*const T; ROWS]>().add(segment).read() };
+        for step in 0..p.steps {
+            // SAFETY: the panel has a group for every column at every step, and a row one at every step. The last step
+            // leaves a pointer that may be past the end, and is not read.
+            let b = unsafe { panel.read() };
+            panel = panel.wrapping_add(1);
+            for (row, sums) in rows.iter().zip(&mut sums) {
+                // SAFETY: as above.
+                let a = unsafe { row.add(p.offset + step * GROUP).cast::<[T; GROUP]>().read() };
+                for (k, a) in a.into_iter().enumerate() {
+                    for (sum, b) in sums.iter_mut().zip(&b) {
+                        *sum = multiply_add(a.to_f32(), b[k].to_f32(), *sum);
+                    }
                 }
             }
         }
     }
     for (row, sums) in sums.iter_mut().enumerate() {
-        // SAFETY: `c` is valid for the tile, and initialised if it is added to.
+        // SAFETY: `sums` are valid for the tile, and initialised if they are added to.
         unsafe {
-            let c = p.c.add(row * p.c_row).cast::<[f32; COLUMNS]>();
+            let place = p.sums.add(row * p.sums_row).cast::<[f32; COLUMNS]>();
             if p.accumulate {
-                sums.iter_mut().zip(c.read()).for_each(|(sum, c)| *sum += c);
+                sums.iter_mut().zip(place.read()).for_each(|(sum, before)| *sum += before);
             }
-            c.write(*sums);
+            place.write(*sums);
         }
     }
-}
-
-unsafe fn finish(f: &Finish) {
-    // SAFETY: the caller's.
-    unsafe { super::finish(f) }
 }

@@ -1,123 +1,158 @@
-//! The same loops for AVX2 and AVX-512.
+//! The same loop for AVX2 and AVX-512.
 
 use std::arch::x86_64::{
-    _mm256_add_ps, _mm256_fmadd_ps, _mm256_loadu_ps, _mm256_set1_ps, _mm256_setzero_ps, _mm256_storeu_ps,
-    _mm512_add_ps, _mm512_fmadd_ps, _mm512_loadu_ps, _mm512_set1_ps, _mm512_setzero_ps, _mm512_storeu_ps,
+    __m512bh, _mm256_add_ps, _mm256_and_si256, _mm256_castsi256_ps, _mm256_fmadd_ps, _mm256_loadu_ps,
+    _mm256_loadu_si256, _mm256_set1_epi32, _mm256_set1_ps, _mm256_setzero_ps, _mm256_slli_epi32,
+    _mm256_storeu_ps, _mm512_add_ps, _mm512_and_si512, _mm512_castsi512_ps, _mm512_dpbf16_ps,
+    _mm512_fmadd_ps, _mm512_loadu_ps, _mm512_loadu_si512, _mm512_set1_epi32, _mm512_set1_ps,
+    _mm512_setzero_ps, _mm512_slli_epi32, _mm512_storeu_ps,
 };
+use std::mem::transmute;
 
-use super::{Kernels, Size};
+use half::bf16;
 
+use super::{Kernels, Product};
+
+/// The second of two bf16 in 32 bits is an f32 when the first is cleared; the first is one when it is moved up.
+const SECOND: i32 = 0xffff_0000_u32 as i32;
+
+/// A level's loop. `vector` reads a vector of the panel, `number` a number of a row into all lanes; where an instruction
+/// takes one number of a group only, they are told which part of the group to read.
 macro_rules! level {
     (
-        $module:ident, $features:literal, $lanes:literal,
-        $zero:ident, $load:ident, $store:ident, $splat:ident, $add:ident, $multiply_add:ident,
-        packed: $packed:tt, direct: $direct:tt
+        $module:ident: $element:ty, $features:literal, lanes: $lanes:literal, rows: $rows:literal,
+        group: $group:literal, parts: $parts:literal,
+        vector: $vector:expr, number: $number:expr, multiply_add: $multiply_add:expr,
+        $zero:ident, $load:ident, $store:ident, $add:ident
     ) => {
         mod $module {
             use super::*;
-            use crate::tile::{Finish, Product};
-
-            const LANES: usize = $lanes;
 
             /// # Safety
             /// See [`Kernels`].
             #[target_feature(enable = $features)]
-            unsafe fn tile<const ROWS: usize, const VECTORS: usize, const PACKED: bool>(p: &Product) {
-                let a_row = if PACKED { 1 } else { p.a_row };
-                let (mut a, mut b) = (p.a, p.b);
-                let mut sums = [[$zero(); VECTORS]; ROWS];
-                for _ in 0..p.depth {
-                    let mut vectors = [$zero(); VECTORS];
-                    for (i, vector) in vectors.iter_mut().enumerate() {
-                        // SAFETY: `b` is valid for `VECTORS` whole vectors at every step.
-                        *vector = unsafe { $load(b.add(i * LANES)) };
-                    }
-                    for (row, sums) in sums.iter_mut().enumerate() {
-                        // SAFETY: `a` is valid for `ROWS` numbers at every step.
-                        let a = $splat(unsafe { *a.add(row * a_row) });
-                        for (sum, vector) in sums.iter_mut().zip(vectors) {
-                            *sum = $multiply_add(a, vector, *sum);
+            pub(super) unsafe fn tile<const VECTORS: usize>(p: &Product<$element>) {
+                const WIDTH: usize = $lanes * $group;
+                let mut sums = [[$zero(); VECTORS]; $rows];
+                let mut panel = p.panel;
+                for segment in 0..p.segments {
+                    // SAFETY: every segment has a pointer for each row.
+                    let rows = unsafe { p.rows.cast::<[*const $element; $rows]>().add(segment).read() };
+                    let rows = rows.map(|row| row.wrapping_add(p.offset));
+                    for step in 0..p.steps {
+                        for part in 0..$parts {
+                            // SAFETY: the panel has `VECTORS` whole vectors at every step, and a row a group.
+                            let vectors: [_; VECTORS] =
+                                std::array::from_fn(|i| unsafe { $vector(panel.add(i * WIDTH), part) });
+                            for (row, sums) in rows.iter().zip(&mut sums) {
+                                // SAFETY: as above.
+                                let number = unsafe { $number(row.add(step * $group), part) };
+                                for (sum, vector) in sums.iter_mut().zip(vectors) {
+                                    *sum = $multiply_add(number, vector, *sum);
+                                }
+                            }
                         }
+                        // The last step leaves a pointer that may be past the end, and is not read.
+                        panel = panel.wrapping_add(VECTORS * WIDTH);
                     }
-                    // The last step leaves pointers that may be past the end, and are not read.
-                    (a, b) = (a.wrapping_add(p.a_step), b.wrapping_add(p.b_step));
                 }
                 for (row, sums) in sums.iter().enumerate() {
                     for (i, sum) in sums.iter().enumerate() {
-                        // SAFETY: `c` is valid for the tile, and initialised if it is added to.
+                        // SAFETY: `sums` are valid for the tile, and initialised if they are added to.
                         unsafe {
-                            let c = p.c.add(row * p.c_row + i * LANES);
-                            $store(c, if p.accumulate { $add($load(c), *sum) } else { *sum });
+                            let place = p.sums.add(row * p.sums_row + i * $lanes);
+                            $store(place, if p.accumulate { $add($load(place), *sum) } else { *sum });
                         }
                     }
                 }
             }
-
-            /// # Safety
-            /// See [`Kernels`].
-            pub(super) unsafe fn run_packed(rows: usize, vectors: usize, p: &Product) {
-                level!(@run rows, vectors, p, true, $packed)
-            }
-
-            /// # Safety
-            /// See [`Kernels`].
-            pub(super) unsafe fn run_direct(rows: usize, vectors: usize, p: &Product) {
-                level!(@run rows, vectors, p, false, $direct)
-            }
-
-            /// # Safety
-            /// See [`Kernels`].
-            #[target_feature(enable = $features)]
-            pub(super) unsafe fn finish(f: &Finish) {
-                // SAFETY: the caller's.
-                unsafe { crate::tile::finish(f) }
-            }
-        }
-    };
-    (@run $rows:ident, $vectors:ident, $p:ident, $packed:literal, { $($size:tt)* }) => {
-        // SAFETY: the caller's; every size that the level has is in the list.
-        unsafe { level!(@sizes $rows, $vectors, $p, $packed, $($size)*) }
-    };
-    (@sizes $r:ident, $v:ident, $p:ident, $packed:literal, $($vectors:literal: [$($rows:literal)*])*) => {
-        match $v {
-            $($vectors => match $r {
-                $($rows => tile::<$rows, $vectors, $packed>($p),)*
-                _ => unreachable!("a tile of {} rows", $r),
-            },)*
-            _ => unreachable!("a tile of {} vectors", $v),
         }
     };
 }
 
 level!(
-    avx512f, "avx512f,avx2,fma", 16,
-    _mm512_setzero_ps, _mm512_loadu_ps, _mm512_storeu_ps, _mm512_set1_ps, _mm512_add_ps, _mm512_fmadd_ps,
-    packed: { 1: [1 2 3 4 5 6 7 8 9 10 11 12 13 14] 2: [1 2 3 4 5 6 7 8 9 10 11 12 13 14] },
-    direct: { 1: [1 2 3 4 5 6] 2: [1 2 3 4 5 6] 3: [1 2 3 4 5 6] 4: [1 2 3 4 5 6] }
+    f32_avx512: f32, "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma", lanes: 16, rows: 6, group: 1, parts: 1,
+    vector: |place, _| _mm512_loadu_ps(place),
+    number: |place: *const f32, _| _mm512_set1_ps(*place),
+    multiply_add: |a, b, c| _mm512_fmadd_ps(a, b, c),
+    _mm512_setzero_ps, _mm512_loadu_ps, _mm512_storeu_ps, _mm512_add_ps
 );
 level!(
-    avx2_fma, "avx2,fma", 8,
-    _mm256_setzero_ps, _mm256_loadu_ps, _mm256_storeu_ps, _mm256_set1_ps, _mm256_add_ps, _mm256_fmadd_ps,
-    packed: { 1: [1 2 3 4 5 6] 2: [1 2 3 4 5 6] },
-    direct: { 1: [1 2 3 4 5 6] 2: [1 2 3 4 5 6] }
+    f32_avx2: f32, "avx2,fma", lanes: 8, rows: 6, group: 1, parts: 1,
+    vector: |place, _| _mm256_loadu_ps(place),
+    number: |place: *const f32, _| _mm256_set1_ps(*place),
+    multiply_add: |a, b, c| _mm256_fmadd_ps(a, b, c),
+    _mm256_setzero_ps, _mm256_loadu_ps, _mm256_storeu_ps, _mm256_add_ps
+);
+level!(
+    bf16_avx512_bf16: bf16, "avx512f,avx512bw,avx512dq,avx512vl,avx512bf16,avx2,fma",
+    lanes: 16, rows: 6, group: 2, parts: 1,
+    vector: |place: *const bf16, _| transmute::<_, __m512bh>(_mm512_loadu_si512(place.cast())),
+    number: |place: *const bf16, _| {
+        transmute::<_, __m512bh>(_mm512_set1_epi32(place.cast::<i32>().read_unaligned()))
+    },
+    multiply_add: |a, b, c| _mm512_dpbf16_ps(c, a, b),
+    _mm512_setzero_ps, _mm512_loadu_ps, _mm512_storeu_ps, _mm512_add_ps
+);
+level!(
+    bf16_avx512: bf16, "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma",
+    lanes: 16, rows: 6, group: 2, parts: 2,
+    vector: |place: *const bf16, part| {
+        let both = _mm512_loadu_si512(place.cast());
+        _mm512_castsi512_ps(match part {
+            0 => _mm512_slli_epi32::<16>(both),
+            _ => _mm512_and_si512(both, _mm512_set1_epi32(SECOND)),
+        })
+    },
+    number: |place: *const bf16, part: usize| {
+        let bits = u32::from(place.add(part).cast::<u16>().read_unaligned()) << 16;
+        _mm512_set1_ps(f32::from_bits(bits))
+    },
+    multiply_add: |a, b, c| _mm512_fmadd_ps(a, b, c),
+    _mm512_setzero_ps, _mm512_loadu_ps, _mm512_storeu_ps, _mm512_add_ps
+);
+level!(
+    bf16_avx2: bf16, "avx2,fma", lanes: 8, rows: 6, group: 2, parts: 2,
+    vector: |place: *const bf16, part| {
+        let both = _mm256_loadu_si256(place.cast());
+        _mm256_castsi256_ps(match part {
+            0 => _mm256_slli_epi32::<16>(both),
+            _ => _mm256_and_si256(both, _mm256_set1_epi32(SECOND)),
+        })
+    },
+    number: |place: *const bf16, part: usize| {
+        let both = _mm256_set1_epi32(place.cast::<i32>().read_unaligned());
+        _mm256_castsi256_ps(match part {
+            0 => _mm256_slli_epi32::<16>(both),
+            _ => _mm256_and_si256(both, _mm256_set1_epi32(SECOND)),
+        })
+    },
+    multiply_add: |a, b, c| _mm256_fmadd_ps(a, b, c),
+    _mm256_setzero_ps, _mm256_loadu_ps, _mm256_storeu_ps, _mm256_add_ps
 );
 
-/// 28 or 24 of 32 registers are sums.
-pub(super) static AVX512F: Kernels = Kernels {
+// 24 of 32 registers, or 12 of 16, are sums.
+pub(super) static F32_AVX512: Kernels<f32> = Kernels {
     lanes: 16,
-    packed: Size { rows: 14, vectors: 2 },
-    direct: Size { rows: 6, vectors: 4 },
-    run_packed: avx512f::run_packed,
-    run_direct: avx512f::run_direct,
-    finish: avx512f::finish,
+    rows: 6,
+    run: &[f32_avx512::tile::<1>, f32_avx512::tile::<2>, f32_avx512::tile::<3>, f32_avx512::tile::<4>],
 };
-
-/// 12 of 16 registers are sums.
-pub(super) static AVX2_FMA: Kernels = Kernels {
-    lanes: 8,
-    packed: Size { rows: 6, vectors: 2 },
-    direct: Size { rows: 6, vectors: 2 },
-    run_packed: avx2_fma::run_packed,
-    run_direct: avx2_fma::run_direct,
-    finish: avx2_fma::finish,
+pub(super) static F32_AVX2: Kernels<f32> =
+    Kernels { lanes: 8, rows: 6, run: &[f32_avx2::tile::<1>, f32_avx2::tile::<2>] };
+pub(super) static BF16_AVX512_BF16: Kernels<bf16> = Kernels {
+    lanes: 16,
+    rows: 6,
+    run: &[
+        bf16_avx512_bf16::tile::<1>,
+        bf16_avx512_bf16::tile::<2>,
+        bf16_avx512_bf16::tile::<3>,
+        bf16_avx512_bf16::tile::<4>,
+    ],
 };
+pub(super) static BF16_AVX512: Kernels<bf16> = Kernels {
+    lanes: 16,
+    rows: 6,
+    run: &[bf16_avx512::tile::<1>, bf16_avx512::tile::<2>, bf16_avx512::tile::<3>, bf16_avx512::tile::<4>],
+};
+pub(super) static BF16_AVX2: Kernels<bf16> =
+    Kernels { lanes: 8, rows: 6, run: &[bf16_avx2::tile::<1>, bf16_avx2::tile::<2>] };

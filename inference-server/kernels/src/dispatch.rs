@@ -1,0 +1,52 @@
+//! One body, compiled once for every level.
+
+/// Declares `fn name(level, arguments...)`, whose body the compiler turns into each level's vectors. The body must be
+/// plain loops; functions that it calls must be `#[inline(always)]`.
+///
+/// # Panics
+/// The function does where the machine does not have the level.
+macro_rules! for_every_level {
+    (
+        $(#[$meta:meta])*
+        $visibility:vis fn $name:ident $(<$element:ident>)? ($($argument:ident: $type:ty),* $(,)?) $(-> $result:ty)? $body:block
+    ) => {
+        $(#[$meta])*
+        $visibility fn $name $(<$element: $crate::element::Element>)? (
+            level: $crate::level::Level, $($argument: $type),*
+        ) $(-> $result)? {
+            #[inline(always)]
+            fn plain $(<$element: $crate::element::Element>)? ($($argument: $type),*) $(-> $result)? $body
+
+            #[cfg(target_arch = "x86_64")]
+            #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma")]
+            fn avx512 $(<$element: $crate::element::Element>)? ($($argument: $type),*) $(-> $result)? {
+                plain($($argument),*)
+            }
+
+            #[cfg(target_arch = "x86_64")]
+            #[target_feature(enable = "avx2,fma")]
+            fn avx2 $(<$element: $crate::element::Element>)? ($($argument: $type),*) $(-> $result)? {
+                plain($($argument),*)
+            }
+
+            assert!(level.is_supported(), "this machine has no {}", level.name());
+            match level {
+                #[cfg(target_arch = "x86_64")]
+                $crate::level::Level::Avx512f | $crate::level::Level::Avx512Bf16 => {
+                    // SAFETY: the level is supported.
+                    #[allow(unsafe_code)]
+                    unsafe { avx512($($argument),*) }
+                }
+                #[cfg(target_arch = "x86_64")]
+                $crate::level::Level::Avx2Fma => {
+                    // SAFETY: the level is supported.
+                    #[allow(unsafe_code)]
+                    unsafe { avx2($($argument),*) }
+                }
+                _ => plain($($argument),*),
+            }
+        }
+    };
+}
+
+pub(crate) use for_every_level;
