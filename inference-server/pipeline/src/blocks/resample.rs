@@ -1,10 +1,10 @@
 //! Halving and doubling a picture's sides.
 
-use candle_core::{Result, Tensor};
+use candle_core::Result;
 
 use crate::LoadError;
 use crate::checkpoint::Weights;
-use crate::ops::{Conv2d, Padding, upsample_nearest};
+use crate::ops::{Conv2d, FeatureMap, Padding};
 
 /// A 3x3 convolution of stride 2.
 pub(crate) struct Downsample(Conv2d);
@@ -19,8 +19,8 @@ impl Downsample {
         Ok(Self(Conv2d::strided(&weights.pp("conv"), channels, channels, 3, 2, padding)?))
     }
 
-    /// `(batch, channels, height, width)` to half of the height and width.
-    pub(crate) fn forward(&self, x: &Tensor) -> Result<Tensor> {
+    /// To half of the height and width.
+    pub(crate) fn forward(&self, x: &FeatureMap) -> Result<FeatureMap> {
         self.0.forward(x)
     }
 }
@@ -34,14 +34,14 @@ impl Upsample {
         Ok(Self(Conv2d::load(&weights.pp("conv"), channels, channels, 3)?))
     }
 
-    /// `(batch, channels, height, width)` to `(batch, channels, size.0, size.1)`.
-    pub(crate) fn forward_to(&self, x: &Tensor, size: (usize, usize)) -> Result<Tensor> {
-        self.0.forward(&upsample_nearest(x, size.0, size.1)?)
+    /// To the given height and width.
+    pub(crate) fn forward_to(&self, x: &FeatureMap, size: (usize, usize)) -> Result<FeatureMap> {
+        self.0.forward_enlarged(x, size)
     }
 
     /// To twice the height and width.
-    pub(crate) fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        let (_, _, height, width) = x.dims4()?;
+    pub(crate) fn forward(&self, x: &FeatureMap) -> Result<FeatureMap> {
+        let (height, width) = x.size();
         self.forward_to(x, (2 * height, 2 * width))
     }
 }

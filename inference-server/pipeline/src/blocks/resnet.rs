@@ -4,7 +4,7 @@ use candle_core::{Result, Tensor};
 
 use crate::LoadError;
 use crate::checkpoint::Weights;
-use crate::ops::{Activation, Conv2d, GroupNorm, Linear};
+use crate::ops::{Activation, Conv2d, FeatureMap, GroupNorm, Linear};
 
 /// What a residual block looks like.
 #[derive(Debug, Clone, Copy)]
@@ -50,13 +50,13 @@ impl ResnetBlock {
         })
     }
 
-    /// `(batch, inputs, height, width)` to `(batch, outputs, height, width)`; `time` is `(batch, width)`, activated.
-    pub(crate) fn forward(&self, x: &Tensor, time: Option<&Tensor>) -> Result<Tensor> {
-        let mut y = self.conv1.forward(&self.norm1.forward_with(x, self.activation)?)?;
-        if let (Some(layer), Some(time)) = (&self.time, time) {
-            let (batch, channels, _, _) = y.dims4()?;
-            y = y.broadcast_add(&layer.forward(time)?.reshape((batch, channels, 1, 1))?)?;
-        }
+    /// A map of `inputs` channels to one of `outputs`; `time` is `(batch, width)`, activated.
+    pub(crate) fn forward(&self, x: &FeatureMap, time: Option<&Tensor>) -> Result<FeatureMap> {
+        let y = self.norm1.forward_with(x, self.activation)?;
+        let y = match (&self.time, time) {
+            (Some(layer), Some(time)) => self.conv1.forward_moved(&y, &layer.forward(time)?)?,
+            _ => self.conv1.forward(&y)?,
+        };
         let y = self.norm2.forward_with(&y, self.activation)?;
         match &self.shortcut {
             None => self.conv2.forward_onto(&y, x),

@@ -142,11 +142,6 @@ impl Weights {
         self.dtype
     }
 
-    /// The type that flows between layers: f32 on a CPU, the weights' own elsewhere.
-    pub fn activations(&self) -> DType {
-        if self.device.is_cpu() { DType::F32 } else { self.dtype }
-    }
-
     /// Where tensors are put.
     pub fn device(&self) -> &Device {
         &self.device

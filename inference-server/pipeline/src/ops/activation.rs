@@ -1,9 +1,9 @@
 //! Activation functions.
 
-use candle_core::{DType, Result, Tensor};
+use candle_core::{Result, Tensor};
 use diffusion_kernels::Level;
 
-use super::cpu;
+use super::cpu::{self, Number, for_type};
 use crate::LoadError;
 use crate::checkpoint::ConfigFile;
 
@@ -44,9 +44,8 @@ impl Activation {
 
     /// The function of every number.
     pub(crate) fn forward(self, x: &Tensor) -> Result<Tensor> {
-        if x.device().is_cpu() && x.dtype() == DType::F32 {
-            let numbers = cpu::with_numbers(x, |x| Ok(self.kernel().apply(Level::current(), x)))?;
-            return Tensor::from_vec(numbers, x.dims(), x.device());
+        if x.device().is_cpu() {
+            return for_type!(x.dtype(), apply(self, x));
         }
         match self {
             Self::Silu => x.silu(),
@@ -54,4 +53,9 @@ impl Activation {
             Self::QuickGelu => x * candle_nn::ops::sigmoid(&(x * 1.702)?)?,
         }
     }
+}
+
+fn apply<T: Number>(activation: Activation, x: &Tensor) -> Result<Tensor> {
+    let numbers = cpu::with_numbers::<T, _>(x, |x| Ok(activation.kernel().apply(Level::current(), x)))?;
+    Tensor::from_vec(numbers, x.dims(), x.device())
 }

@@ -5,9 +5,12 @@ use std::sync::Arc;
 use candle_core::{Result, Tensor};
 use diffusion_kernels::{ConvShape, Level, PackedConv};
 
-use super::cpu;
+use super::cpu::{self, Call, Number, Packed, for_type};
+use super::map::{FeatureMap, MapShape};
 use crate::LoadError;
 use crate::checkpoint::Weights;
+
+type Loaded<T> = std::result::Result<T, LoadError>;
 
 /// Zeros around the picture.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,28 +24,28 @@ pub(crate) enum Padding {
 /// A convolution with bias.
 #[derive(Debug, Clone)]
 pub(crate) struct Conv2d {
-    weight: Weight,
-    /// `(outputs)`.
-    bias: Tensor,
-    stride: usize,
-    padding: Padding,
+    shape: ConvShape,
+    kind: Kind,
 }
 
 #[derive(Debug, Clone)]
-enum Weight {
-    /// `(outputs, inputs, kernel, kernel)`.
-    Tensor(Tensor),
-    Packed(Arc<PackedConv>),
+enum Kind {
+    Tensors {
+        /// `(outputs, inputs, kernel, kernel)`.
+        weight: Tensor,
+        /// `(outputs)`.
+        bias: Tensor,
+        padding: Padding,
+    },
+    Packed {
+        weight: Arc<dyn Packed>,
+        bias: Arc<[f32]>,
+    },
 }
 
 impl Conv2d {
     /// Reads `weight` `(outputs, inputs, kernel, kernel)` and `bias`; stride 1 and the picture's size kept.
-    pub(crate) fn load(
-        weights: &Weights,
-        inputs: usize,
-        outputs: usize,
-        kernel: usize,
-    ) -> std::result::Result<Self, LoadError> {
+    pub(crate) fn load(weights: &Weights, inputs: usize, outputs: usize, kernel: usize) -> Loaded<Self> {
         Self::strided(weights, inputs, outputs, kernel, 1, Padding::Same(kernel / 2))
     }
 
@@ -54,57 +57,103 @@ impl Conv2d {
         kernel: usize,
         stride: usize,
         padding: Padding,
-    ) -> std::result::Result<Self, LoadError> {
+    ) -> Loaded<Self> {
         let weight = weights.tensor("weight", &[outputs, inputs, kernel, kernel])?;
+        let bias = weights.tensor("bias", &[outputs])?;
         let (before, after) = match padding {
             Padding::Same(n) => (n, n),
             Padding::RightAndBottom => (0, 1),
         };
         let shape = ConvShape { outputs, inputs, kernel, stride, before, after };
-        let weight = match cpu::computes(weights) {
-            false => Weight::Tensor(weight),
-            true => Weight::Packed(Arc::new(cpu::with_numbers(&weight, |numbers| {
-                Ok(PackedConv::new(Level::current(), numbers, shape))
-            })?)),
+        let kind = match cpu::computes(weights) {
+            false => Kind::Tensors { weight, bias, padding },
+            true => Kind::Packed {
+                bias: cpu::numbers(&bias)?,
+                weight: for_type!(weight.dtype(), pack(&weight, shape))?,
+            },
         };
-        Ok(Self { weight, bias: weights.tensor("bias", &[outputs])?, stride, padding })
+        Ok(Self { shape, kind })
     }
 
-    /// `(batch, inputs, height, width)` to `(batch, outputs, height', width')`.
-    pub(crate) fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        self.compute(x, None)
+    /// A map of `inputs` channels to one of `outputs`.
+    pub(crate) fn forward(&self, x: &FeatureMap) -> Result<FeatureMap> {
+        self.compute(x, x.size(), None, None)
     }
 
     /// The convolution's result added to `residual`.
-    pub(crate) fn forward_onto(&self, x: &Tensor, residual: &Tensor) -> Result<Tensor> {
-        self.compute(x, Some(residual))
+    pub(crate) fn forward_onto(&self, x: &FeatureMap, residual: &FeatureMap) -> Result<FeatureMap> {
+        self.compute(x, x.size(), None, Some(residual))
     }
 
-    fn compute(&self, x: &Tensor, residual: Option<&Tensor>) -> Result<Tensor> {
-        let weight = match &self.weight {
-            Weight::Tensor(weight) => weight,
-            Weight::Packed(weight) => {
-                let (batch, channels, height, width) = x.dims4()?;
-                let shape = weight.shape();
-                let sides = shape.side(height).zip(shape.side(width)).filter(|_| channels == shape.inputs);
-                let Some((rows, columns)) = sides else {
-                    candle_core::bail!("{:?} does not fit {shape:?}", x.dims())
+    /// `(batch, outputs)` added to every pixel of the result.
+    pub(crate) fn forward_moved(&self, x: &FeatureMap, by: &Tensor) -> Result<FeatureMap> {
+        self.compute(x, x.size(), Some(by), None)
+    }
+
+    /// The convolution of `x` enlarged to a height and width by its nearest pixels.
+    pub(crate) fn forward_enlarged(&self, x: &FeatureMap, to: (usize, usize)) -> Result<FeatureMap> {
+        self.compute(x, to, None, None)
+    }
+
+    fn compute(
+        &self,
+        x: &FeatureMap,
+        to: (usize, usize),
+        moved: Option<&Tensor>,
+        residual: Option<&FeatureMap>,
+    ) -> Result<FeatureMap> {
+        let shape = self.shape;
+        let sides = shape.side(to.0).zip(shape.side(to.1)).filter(|_| x.shape.channels == shape.inputs);
+        let Some((height, width)) = sides else { candle_core::bail!("{:?} does not fit {shape:?}", x.shape) };
+        let result = MapShape { batch: x.shape.batch, channels: shape.outputs, height, width };
+        let residual = residual.map(|residual| &residual.tensor);
+        let tensor = match &self.kind {
+            Kind::Packed { weight, bias } => {
+                let moved = moved.map(|by| moved_bias(bias, by)).transpose()?;
+                let bias = moved.as_deref().or(Some(bias));
+                let dims = result.dims(true);
+                let call =
+                    Call { shape: &dims, enlarged: Some([to.0, to.1]), bias, activation: None, residual };
+                weight.forward(&x.tensor, &call)?
+            }
+            Kind::Tensors { weight, bias, padding } => {
+                let x = match x.size() == to {
+                    true => x.tensor.clone(),
+                    false => x.tensor.upsample_nearest2d(to.0, to.1)?,
                 };
-                let result = [batch, shape.outputs, rows, columns];
-                return cpu::with_numbers(&self.bias, |bias| {
-                    cpu::compute(x, &result, Some(bias), None, residual, |x, epilogue| {
-                        weight.forward(x, [batch, height, width], epilogue)
-                    })
-                });
+                let (padded, padding) = match padding {
+                    Padding::Same(n) => (x, *n),
+                    Padding::RightAndBottom => (x.pad_with_zeros(2, 0, 1)?.pad_with_zeros(3, 0, 1)?, 0),
+                };
+                let y = super::each_row(&padded, |row| row.conv2d(weight, padding, shape.stride, 1, 1))?;
+                let mut y = y.broadcast_add(&bias.reshape((1, (), 1, 1))?)?;
+                if let Some(by) = moved {
+                    y = y.broadcast_add(&by.reshape((result.batch, shape.outputs, 1, 1))?)?;
+                }
+                super::finish(y, None, residual)?
             }
         };
-        let (padded, padding) = match self.padding {
-            Padding::Same(n) => (x.clone(), n),
-            Padding::RightAndBottom => (x.pad_with_zeros(2, 0, 1)?.pad_with_zeros(3, 0, 1)?, 0),
-        };
-        let weight = weight.to_dtype(x.dtype())?;
-        let y = super::each_row(&padded, |row| row.conv2d(&weight, padding, self.stride, 1, 1))?;
-        let bias = self.bias.to_dtype(x.dtype())?.reshape((1, (), 1, 1))?;
-        super::finish(y.broadcast_add(&bias)?, None, residual)
+        Ok(FeatureMap { tensor, shape: result })
+    }
+}
+
+/// For every picture of the batch, the bias and what is added to it.
+fn moved_bias(bias: &[f32], by: &Tensor) -> Result<Vec<f32>> {
+    let rows = by.to_dtype(candle_core::DType::F32)?.to_vec2::<f32>()?;
+    let moved = |row: Vec<f32>| row.into_iter().zip(bias).map(|(by, bias)| by + bias).collect::<Vec<_>>();
+    Ok(rows.into_iter().flat_map(moved).collect())
+}
+
+fn pack<T: Number>(weight: &Tensor, shape: ConvShape) -> Loaded<Arc<dyn Packed>> {
+    Ok(cpu::with_numbers::<T, _>(weight, |numbers| {
+        Ok(Arc::new(PackedConv::new(Level::current(), shape, |i| numbers[i])) as Arc<dyn Packed>)
+    })?)
+}
+
+impl<T: Number> Packed for PackedConv<T> {
+    fn forward(&self, x: &Tensor, call: &Call<'_>) -> Result<Tensor> {
+        let (batch, height, width, _) = x.dims4()?;
+        let to = call.enlarged.unwrap_or([height, width]);
+        cpu::compute::<T>(x, call, |x, epilogue| self.enlarged(x, [batch, height, width], to, epilogue))
     }
 }

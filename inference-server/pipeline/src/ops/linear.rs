@@ -5,49 +5,84 @@ use std::sync::Arc;
 use candle_core::{D, Result, Tensor};
 use diffusion_kernels::{Level, PackedMatrix};
 
-use super::{Activation, cpu};
+use super::cpu::{self, Call, Number, Packed, for_type};
+use super::{Activation, finish};
 use crate::LoadError;
 use crate::checkpoint::Weights;
+
+type Loaded<T> = std::result::Result<T, LoadError>;
 
 /// `x W^T + b` over the last dimension.
 #[derive(Debug, Clone)]
 pub(crate) struct Linear {
-    weight: Weight,
-    bias: Option<Tensor>,
+    inputs: usize,
+    outputs: usize,
+    kind: Kind,
 }
 
 #[derive(Debug, Clone)]
-enum Weight {
-    /// `(outputs, inputs)`, in the type that the weights are kept in.
-    Tensor(Tensor),
-    Packed(Arc<PackedMatrix>),
+enum Kind {
+    /// On candle's operations, in the type that the weights are kept in.
+    Tensors {
+        /// `(rows, inputs)`.
+        weight: Tensor,
+        /// `(rows)`.
+        bias: Option<Tensor>,
+        gated: bool,
+    },
+    Packed {
+        weight: Arc<dyn Packed>,
+        bias: Option<Arc<[f32]>>,
+    },
 }
 
 impl Linear {
     /// Reads `weight` `(outputs, inputs)` and `bias`.
-    pub(crate) fn load(
-        weights: &Weights,
-        inputs: usize,
-        outputs: usize,
-    ) -> std::result::Result<Self, LoadError> {
-        let bias = weights.tensor("bias", &[outputs])?;
-        Ok(Self { bias: Some(bias), ..Self::without_bias(weights, inputs, outputs)? })
+    pub(crate) fn load(weights: &Weights, inputs: usize, outputs: usize) -> Loaded<Self> {
+        let weight = weights.tensor("weight", &[outputs, inputs])?;
+        Self::new(weights, weight, Some(bias(std::slice::from_ref(weights), outputs)?), false)
     }
 
     /// Reads `weight` alone.
-    pub(crate) fn without_bias(
-        weights: &Weights,
-        inputs: usize,
-        outputs: usize,
-    ) -> std::result::Result<Self, LoadError> {
-        let weight = weights.tensor("weight", &[outputs, inputs])?;
-        let weight = match cpu::computes(weights) {
-            false => Weight::Tensor(weight),
-            true => Weight::Packed(Arc::new(cpu::with_numbers(&weight, |numbers| {
-                Ok(PackedMatrix::new(Level::current(), numbers, outputs, inputs))
-            })?)),
+    pub(crate) fn without_bias(weights: &Weights, inputs: usize, outputs: usize) -> Loaded<Self> {
+        Self::new(weights, weights.tensor("weight", &[outputs, inputs])?, None, false)
+    }
+
+    /// Reads a 1x1 convolution, `weight` `(outputs, inputs, 1, 1)` and `bias`: over tokens it is a fully connected layer.
+    pub(crate) fn pointwise(weights: &Weights, inputs: usize, outputs: usize) -> Loaded<Self> {
+        let weight = weights.tensor("weight", &[outputs, inputs, 1, 1])?.reshape((outputs, inputs))?;
+        Self::new(weights, weight, Some(bias(std::slice::from_ref(weights), outputs)?), false)
+    }
+
+    /// Several layers with the same input as one, whose outputs follow each other.
+    pub(crate) fn joined(parts: &[Weights], inputs: usize, outputs: usize, with_bias: bool) -> Loaded<Self> {
+        let Some(first) = parts.first() else {
+            return Err(candle_core::Error::Msg("no layers to join".into()).into());
         };
-        Ok(Self { weight, bias: None })
+        let weight = parts.iter().map(|part| part.tensor("weight", &[outputs, inputs]));
+        let weight = Tensor::cat(&weight.collect::<Loaded<Vec<_>>>()?, 0)?;
+        let bias = with_bias.then(|| bias(parts, outputs)).transpose()?;
+        Self::new(first, weight, bias, false)
+    }
+
+    /// A layer of values and gates, `weight` `(2 outputs, inputs)` and `bias`: a result is a value times the activation of
+    /// its gate (Shazeer 2020).
+    pub(crate) fn gated(weights: &Weights, inputs: usize, outputs: usize) -> Loaded<Self> {
+        let weight = weights.tensor("weight", &[2 * outputs, inputs])?;
+        Self::new(weights, weight, Some(bias(std::slice::from_ref(weights), 2 * outputs)?), true)
+    }
+
+    fn new(weights: &Weights, weight: Tensor, bias: Option<Tensor>, gated: bool) -> Loaded<Self> {
+        let (rows, inputs) = weight.dims2()?;
+        let outputs = if gated { rows / 2 } else { rows };
+        let kind = match cpu::computes(weights) {
+            false => Kind::Tensors { weight, bias, gated },
+            true => Kind::Packed {
+                bias: bias.map(|bias| cpu::numbers(&bias)).transpose()?,
+                weight: for_type!(weight.dtype(), pack(&weight, outputs, inputs, gated))?,
+            },
+        };
+        Ok(Self { inputs, outputs, kind })
     }
 
     /// `(batch, ..., inputs)` to `(batch, ..., outputs)`.
@@ -55,7 +90,7 @@ impl Linear {
         self.compute(x, None, None)
     }
 
-    /// The layer and an activation in one.
+    /// The layer and an activation in one; a gated layer's activation is that of its gates.
     pub(crate) fn forward_with(&self, x: &Tensor, activation: Activation) -> Result<Tensor> {
         self.compute(x, Some(activation), None)
     }
@@ -71,39 +106,58 @@ impl Linear {
         activation: Option<Activation>,
         residual: Option<&Tensor>,
     ) -> Result<Tensor> {
-        let (outputs, inputs) = match &self.weight {
-            Weight::Tensor(weight) => weight.dims2()?,
-            Weight::Packed(weight) => (weight.outputs(), weight.inputs()),
-        };
+        let Self { inputs, outputs, kind } = self;
         let mut shape = x.dims().to_vec();
         match shape.last_mut() {
-            Some(last) if *last == inputs => *last = outputs,
+            Some(last) if last == inputs => *last = *outputs,
             _ => candle_core::bail!("{:?} where {inputs} inputs were expected", x.dims()),
         }
-        let weight = match &self.weight {
-            Weight::Tensor(weight) => weight,
-            Weight::Packed(weight) => {
-                let rows = shape.iter().rev().skip(1).product();
-                let multiply = |bias: Option<&[f32]>| {
-                    cpu::compute(x, &shape, bias, activation, residual, |x, epilogue| {
-                        weight.multiply(x, rows, epilogue)
-                    })
-                };
-                return match &self.bias {
-                    None => multiply(None),
-                    Some(bias) => cpu::with_numbers(bias, |bias| multiply(Some(bias))),
-                };
+        match kind {
+            Kind::Packed { weight, bias } => {
+                let bias = bias.as_deref();
+                weight.forward(x, &Call { shape: &shape, enlarged: None, bias, activation, residual })
             }
-        };
-        let weight = weight.to_dtype(x.dtype())?.t()?;
-        let y = super::each_row(x, |row| {
-            let inputs = row.dim(D::Minus1)?;
-            row.reshape(((), inputs))?.matmul(&weight)
-        })?;
-        let mut y = y.reshape(shape)?;
-        if let Some(bias) = &self.bias {
-            y = y.broadcast_add(&bias.to_dtype(x.dtype())?)?;
+            Kind::Tensors { weight, bias, gated } => {
+                let weight = weight.t()?;
+                let y = super::each_row(x, |row| row.reshape(((), *inputs))?.matmul(&weight))?;
+                let (last, rows) = (shape.len() - 1, weight.dim(D::Minus1)?);
+                let mut wide = shape.clone();
+                wide[last] = rows;
+                let mut y = y.reshape(wide)?;
+                if let Some(bias) = bias {
+                    y = y.broadcast_add(bias)?;
+                }
+                if !gated {
+                    return finish(y, activation, residual);
+                }
+                let half = |from| y.narrow(D::Minus1, from, *outputs)?.contiguous();
+                let gate = finish(half(*outputs)?, activation, None)?;
+                finish((half(0)? * gate)?, None, residual)
+            }
         }
-        super::finish(y, activation, residual)
+    }
+}
+
+fn bias(parts: &[Weights], outputs: usize) -> Loaded<Tensor> {
+    let parts = parts.iter().map(|part| part.tensor("bias", &[outputs]));
+    Ok(Tensor::cat(&parts.collect::<Loaded<Vec<_>>>()?, 0)?)
+}
+
+fn pack<T: Number>(weight: &Tensor, outputs: usize, inputs: usize, gated: bool) -> Loaded<Arc<dyn Packed>> {
+    let level = Level::current();
+    Ok(cpu::with_numbers::<T, _>(weight, |numbers| {
+        let weight = |output, k| numbers[output * inputs + k];
+        let packed = match gated {
+            true => PackedMatrix::gated(level, outputs, inputs, weight),
+            false => PackedMatrix::new(level, outputs, inputs, weight),
+        };
+        Ok(Arc::new(packed) as Arc<dyn Packed>)
+    })?)
+}
+
+impl<T: Number> Packed for PackedMatrix<T> {
+    fn forward(&self, x: &Tensor, call: &Call<'_>) -> Result<Tensor> {
+        let rows = call.shape.iter().rev().skip(1).product();
+        cpu::compute::<T>(x, call, |x, epilogue| self.multiply(x, rows, epilogue))
     }
 }

@@ -1,21 +1,23 @@
 //! What the modules are made of. This is the one place that decides who computes: the modules know no kernel.
 //!
-//! Layers own their weights, so that they can be packed once at load. Activations are `(batch, channels, height, width)`
-//! or `(batch, tokens, width)`.
+//! Layers own their weights, so that they can be packed once at load. What flows is a [`FeatureMap`] or tokens
+//! `(batch, tokens, width)`. On a CPU our own kernels compute, in f32 or bf16; elsewhere candle's operations.
 
 mod activation;
 mod attention;
 mod conv;
 mod cpu;
 mod linear;
+mod map;
 mod norm;
 
 use candle_core::{Result, Tensor};
 
 pub(crate) use activation::Activation;
-pub(crate) use attention::attention;
+pub(crate) use attention::{Sees, attention};
 pub(crate) use conv::{Conv2d, Padding};
 pub(crate) use linear::Linear;
+pub(crate) use map::FeatureMap;
 pub(crate) use norm::{GroupNorm, LayerNorm};
 
 /// `f` of every row of a batch by itself, `(1, ...)` each, joined again. A matrix product rounds differently when it has
@@ -40,9 +42,4 @@ fn finish(y: Tensor, activation: Option<Activation>, residual: Option<&Tensor>) 
         None => Ok(y),
         Some(residual) => residual + y,
     }
-}
-
-/// Nearest-neighbour enlargement of `(batch, channels, height, width)` to the given height and width.
-pub(crate) fn upsample_nearest(x: &Tensor, height: usize, width: usize) -> Result<Tensor> {
-    x.upsample_nearest2d(height, width)
 }

@@ -1,12 +1,13 @@
 //! Normalisation.
 
-use candle_core::{D, Result, Tensor};
+use candle_core::{D, DType, Result, Tensor};
 
 use super::Activation;
+use super::map::{FeatureMap, MapShape};
 use crate::LoadError;
 use crate::checkpoint::Weights;
 
-/// Group normalisation (Wu and He 2018) over `(batch, channels, ...)`.
+/// Group normalisation (Wu and He 2018) over the pixels and channels of a feature map.
 #[derive(Debug, Clone)]
 pub(crate) struct GroupNorm {
     weight: Tensor,
@@ -27,23 +28,25 @@ impl GroupNorm {
         Ok(Self { weight, bias: weights.tensor("bias", &[channels])?, groups, eps })
     }
 
-    /// The same shape, every group of channels with mean 0 and variance 1, then scaled and moved.
-    pub(crate) fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        let (batch, channels) = (x.dim(0)?, x.dim(1)?);
-        let grouped = x.contiguous()?.reshape((batch, self.groups, ()))?;
-        let normal = standardise(&grouped, self.eps)?.reshape(x.dims())?;
-        let mut shape = vec![1; x.rank()];
-        if let Some(side) = shape.get_mut(1) {
-            *side = channels;
-        }
-        let weight = self.weight.to_dtype(x.dtype())?.reshape(shape.as_slice())?;
-        let bias = self.bias.to_dtype(x.dtype())?.reshape(shape.as_slice())?;
-        normal.broadcast_mul(&weight)?.broadcast_add(&bias)
+    /// A map of the same shape, every group of channels with mean 0 and variance 1, then scaled and moved.
+    pub(crate) fn forward(&self, x: &FeatureMap) -> Result<FeatureMap> {
+        let MapShape { batch, channels, .. } = x.shape;
+        let first = match x.channels_last() {
+            false => x.tensor.clone(),
+            true => x.tensor.permute((0, 3, 1, 2))?.contiguous()?.to_dtype(DType::F32)?,
+        };
+        let grouped = first.reshape((batch, self.groups, ()))?;
+        let normal = standardise(&grouped, self.eps)?.reshape(first.dims())?;
+        let weight = self.weight.to_dtype(first.dtype())?.reshape((1, channels, 1, 1))?;
+        let bias = self.bias.to_dtype(first.dtype())?.reshape((1, channels, 1, 1))?;
+        let y = normal.broadcast_mul(&weight)?.broadcast_add(&bias)?;
+        FeatureMap::new(&y.to_dtype(x.tensor.dtype())?)
     }
 
     /// Normalisation and an activation in one.
-    pub(crate) fn forward_with(&self, x: &Tensor, activation: Activation) -> Result<Tensor> {
-        activation.forward(&self.forward(x)?)
+    pub(crate) fn forward_with(&self, x: &FeatureMap, activation: Activation) -> Result<FeatureMap> {
+        let y = self.forward(x)?;
+        Ok(FeatureMap { tensor: activation.forward(&y.tensor)?, shape: y.shape })
     }
 }
 
@@ -64,10 +67,12 @@ impl LayerNorm {
 
     /// `(..., width)`, every row with mean 0 and variance 1, then scaled and moved.
     pub(crate) fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        let normal = standardise(x, self.eps)?;
+        let dtype = x.dtype();
+        let x = x.to_dtype(DType::F32)?;
+        let normal = standardise(&x, self.eps)?;
         normal
             .broadcast_mul(&self.weight.to_dtype(x.dtype())?)?
-            .broadcast_add(&self.bias.to_dtype(x.dtype())?)
+            .broadcast_add(&self.bias.to_dtype(x.dtype())?)?.to_dtype(dtype)
     }
 }
 

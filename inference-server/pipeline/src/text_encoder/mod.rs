@@ -3,11 +3,11 @@
 #[cfg(test)]
 mod tests;
 
-use candle_core::{DType, Device, Result, Tensor};
+use candle_core::{D, DType, Result, Tensor};
 
 use crate::LoadError;
 use crate::checkpoint::{ConfigFile, Weights};
-use crate::ops::{Activation, LayerNorm, Linear, attention};
+use crate::ops::{Activation, LayerNorm, Linear, Sees, attention};
 
 /// The text encoder of a checkpoint.
 pub(crate) struct TextEncoder {
@@ -24,9 +24,8 @@ struct Layer {
     heads: usize,
     activation: Activation,
     norm1: LayerNorm,
-    query: Linear,
-    key: Linear,
-    value: Linear,
+    /// Queries, keys and values.
+    projections: Linear,
     out: Linear,
     norm2: LayerNorm,
     up: Linear,
@@ -80,7 +79,7 @@ impl TextEncoder {
             positions: embeddings.tensor("position_embedding.weight", &[positions, width])?,
             layers: layers.collect::<std::result::Result<_, _>>()?,
             norm: LayerNorm::load(&weights.pp("final_layer_norm"), width, eps)?,
-            compute: weights.activations(),
+            compute: weights.dtype(),
         })
     }
 
@@ -105,18 +104,11 @@ impl TextEncoder {
         let rows = self.tokens.index_select(&ids.flatten_all()?, 0)?.to_dtype(self.compute)?;
         let positions = self.positions.narrow(0, 0, tokens)?.to_dtype(self.compute)?;
         let mut x = rows.reshape((batch, tokens, ()))?.broadcast_add(&positions)?;
-        let mask = causal_mask(tokens, ids.device())?.to_dtype(self.compute)?;
         for layer in &self.layers {
-            x = layer.forward(&x, &mask)?;
+            x = layer.forward(&x)?;
         }
         self.norm.forward(&x)
     }
-}
-
-/// `(tokens, tokens)`: 0 where a token may look, minus infinity after it.
-fn causal_mask(tokens: usize, device: &Device) -> Result<Tensor> {
-    let entry = |i: usize| if i % tokens > i / tokens { f32::NEG_INFINITY } else { 0.0 };
-    Tensor::from_iter((0..tokens * tokens).map(entry), device)?.reshape((tokens, tokens))
 }
 
 impl Layer {
@@ -128,25 +120,26 @@ impl Layer {
         eps: f64,
         activation: Activation,
     ) -> std::result::Result<Self, LoadError> {
-        let projection = |name| Linear::load(&weights.pp("self_attn").pp(name), width, width);
+        let attention = weights.pp("self_attn");
+        let parts = ["q_proj", "k_proj", "v_proj"].map(|name| attention.pp(name));
         Ok(Self {
             heads,
             activation,
             norm1: LayerNorm::load(&weights.pp("layer_norm1"), width, eps)?,
-            query: projection("q_proj")?,
-            key: projection("k_proj")?,
-            value: projection("v_proj")?,
-            out: projection("out_proj")?,
+            projections: Linear::joined(&parts, width, width, true)?,
+            out: Linear::load(&attention.pp("out_proj"), width, width)?,
             norm2: LayerNorm::load(&weights.pp("layer_norm2"), width, eps)?,
             up: Linear::load(&weights.pp("mlp.fc1"), width, inner)?,
             down: Linear::load(&weights.pp("mlp.fc2"), inner, width)?,
         })
     }
 
-    fn forward(&self, x: &Tensor, mask: &Tensor) -> Result<Tensor> {
-        let y = self.norm1.forward(x)?;
-        let (q, k, v) = (self.query.forward(&y)?, self.key.forward(&y)?, self.value.forward(&y)?);
-        let x = self.out.forward_onto(&attention(&q, &k, &v, self.heads, Some(mask))?, x)?;
+    fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        let width = x.dim(D::Minus1)?;
+        let all = self.projections.forward(&self.norm1.forward(x)?)?;
+        let part = |i| all.narrow(D::Minus1, i * width, width);
+        let seen = attention(&part(0)?, &part(1)?, &part(2)?, self.heads, Sees::Before)?;
+        let x = self.out.forward_onto(&seen, x)?;
         let y = self.up.forward_with(&self.norm2.forward(&x)?, self.activation)?;
         self.down.forward_onto(&y, &x)
     }

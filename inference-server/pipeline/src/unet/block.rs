@@ -6,7 +6,7 @@ use super::transformer::{Transformer, TransformerShape};
 use crate::LoadError;
 use crate::blocks::{Downsample, ResnetBlock, ResnetShape, Upsample};
 use crate::checkpoint::Weights;
-use crate::ops::Padding;
+use crate::ops::{FeatureMap, Padding};
 
 /// One layer of a block: a residual block, and a transformer where the block has attention.
 #[derive(Debug, Clone, Copy)]
@@ -34,7 +34,7 @@ impl Layer {
         shapes.iter().enumerate().map(|(i, shape)| Self::load(weights, i, *shape)).collect()
     }
 
-    fn forward(&self, x: &Tensor, time: &Tensor, context: &Tensor) -> Result<Tensor> {
+    fn forward(&self, x: &FeatureMap, time: &Tensor, context: &Tensor) -> Result<FeatureMap> {
         let x = self.resnet.forward(x, Some(time))?;
         match &self.transformer {
             None => Ok(x),
@@ -70,11 +70,11 @@ impl DownBlock {
     /// Every map that is made goes onto `skips`, for the way up.
     pub(super) fn forward(
         &self,
-        mut x: Tensor,
+        mut x: FeatureMap,
         time: &Tensor,
         context: &Tensor,
-        skips: &mut Vec<Tensor>,
-    ) -> Result<Tensor> {
+        skips: &mut Vec<FeatureMap>,
+    ) -> Result<FeatureMap> {
         for layer in &self.layers {
             x = layer.forward(&x, time, context)?;
             skips.push(x.clone());
@@ -101,7 +101,7 @@ impl MidBlock {
         })
     }
 
-    pub(super) fn forward(&self, x: &Tensor, time: &Tensor, context: &Tensor) -> Result<Tensor> {
+    pub(super) fn forward(&self, x: &FeatureMap, time: &Tensor, context: &Tensor) -> Result<FeatureMap> {
         self.last.forward(&self.first.forward(x, time, context)?, Some(time))
     }
 }
@@ -121,21 +121,18 @@ impl UpBlock {
     /// Every layer takes the last of `skips` beside what came from below.
     pub(super) fn forward(
         &self,
-        mut x: Tensor,
+        mut x: FeatureMap,
         time: &Tensor,
         context: &Tensor,
-        skips: &mut Vec<Tensor>,
-    ) -> Result<Tensor> {
+        skips: &mut Vec<FeatureMap>,
+    ) -> Result<FeatureMap> {
         for layer in &self.layers {
             let Some(skip) = skips.pop() else { candle_core::bail!("more layers on the way up than down") };
-            x = layer.forward(&Tensor::cat(&[&x, &skip], 1)?, time, context)?;
+            x = layer.forward(&x.beside(&skip)?, time, context)?;
         }
         match (&self.upsample, skips.last()) {
             // The size of the map that comes next, which is not twice this one's where a side was odd.
-            (Some(upsample), Some(next)) => {
-                let (_, _, height, width) = next.dims4()?;
-                upsample.forward_to(&x, (height, width))
-            }
+            (Some(upsample), Some(next)) => upsample.forward_to(&x, next.size()),
             (Some(upsample), None) => upsample.forward(&x),
             (None, _) => Ok(x),
         }

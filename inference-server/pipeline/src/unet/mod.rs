@@ -15,7 +15,7 @@ use self::config::Config;
 use self::time::TimeEmbedding;
 use crate::LoadError;
 use crate::checkpoint::{ConfigFile, Weights};
-use crate::ops::{Conv2d, GroupNorm};
+use crate::ops::{Conv2d, FeatureMap, GroupNorm};
 
 /// The denoiser of a checkpoint.
 pub(crate) struct UNet {
@@ -82,7 +82,7 @@ impl UNet {
         }
         let time = self.time.forward(timesteps, latents.device(), dtype)?;
         let time = self.config.activation.forward(&time)?;
-        let mut x = self.conv_in.forward(&x)?;
+        let mut x = self.conv_in.forward(&FeatureMap::new(&x)?)?;
         let mut skips = vec![x.clone()];
         for block in &self.down {
             x = block.forward(x, &time, context, &mut skips)?;
@@ -92,6 +92,6 @@ impl UNet {
             x = block.forward(x, &time, context, &mut skips)?;
         }
         let x = self.norm_out.forward_with(&x, self.config.activation)?;
-        self.conv_out.forward(&x)?.to_dtype(latents.dtype())
+        self.conv_out.forward(&x)?.into_tensor()?.to_dtype(latents.dtype())
     }
 }

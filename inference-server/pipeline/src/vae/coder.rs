@@ -1,13 +1,13 @@
 //! The two halves of the autoencoder.
 
-use candle_core::{DType, Result, Tensor};
+use candle_core::Result;
 
 use super::attention::Attention;
 use super::config::{Config, EPS};
 use crate::LoadError;
 use crate::blocks::{Downsample, ResnetBlock, Upsample};
 use crate::checkpoint::Weights;
-use crate::ops::{Activation, Conv2d, GroupNorm, Padding};
+use crate::ops::{Activation, Conv2d, FeatureMap, GroupNorm, Padding};
 
 type Loaded<T> = std::result::Result<T, LoadError>;
 
@@ -27,7 +27,7 @@ impl Middle {
         Ok(Self { first: resnet(0)?, attention: attention.transpose()?, last: resnet(1)? })
     }
 
-    fn forward(&self, x: &Tensor) -> Result<Tensor> {
+    fn forward(&self, x: &FeatureMap) -> Result<FeatureMap> {
         let mut x = self.first.forward(x, None)?;
         if let Some(attention) = &self.attention {
             x = attention.forward(&x)?;
@@ -83,7 +83,7 @@ impl Encoder {
         })
     }
 
-    pub(super) fn forward(&self, pixels: &Tensor) -> Result<Tensor> {
+    pub(super) fn forward(&self, pixels: &FeatureMap) -> Result<FeatureMap> {
         let mut x = self.conv_in.forward(pixels)?;
         for (resnets, halve) in &self.blocks {
             for resnet in resnets {
@@ -106,7 +106,6 @@ pub(super) struct Decoder {
     norm: GroupNorm,
     activation: Activation,
     conv_out: Conv2d,
-    dtype: DType,
 }
 
 impl Decoder {
@@ -128,16 +127,10 @@ impl Decoder {
             norm: GroupNorm::load(&weights.pp("conv_norm_out"), config.groups, first, EPS)?,
             activation: config.activation,
             conv_out: Conv2d::load(&weights.pp("conv_out"), first, 3, 3)?,
-            dtype: weights.activations(),
         })
     }
 
-    /// Type of what flows through.
-    pub(super) fn dtype(&self) -> DType {
-        self.dtype
-    }
-
-    pub(super) fn forward(&self, latents: &Tensor) -> Result<Tensor> {
+    pub(super) fn forward(&self, latents: &FeatureMap) -> Result<FeatureMap> {
         let mut x = self.middle.forward(&self.conv_in.forward(latents)?)?;
         for (resnets, double) in &self.blocks {
             for resnet in resnets {

@@ -7,13 +7,13 @@ mod config;
 #[cfg(test)]
 mod tests;
 
-use candle_core::{Result, Tensor};
+use candle_core::{DType, Result, Tensor};
 
 use self::coder::{Decoder, Encoder};
 use self::config::Config;
 use crate::LoadError;
 use crate::checkpoint::{ConfigFile, Weights};
-use crate::ops::Conv2d;
+use crate::ops::{Conv2d, FeatureMap};
 
 /// The autoencoder of a checkpoint.
 pub(crate) struct Vae {
@@ -21,6 +21,8 @@ pub(crate) struct Vae {
     encoder: Option<(Encoder, Option<Conv2d>)>,
     post_quant: Option<Conv2d>,
     decoder: Decoder,
+    /// Of what flows through.
+    dtype: DType,
 }
 
 /// What the encoder says of a picture: a Gaussian for every latent.
@@ -59,6 +61,7 @@ impl Vae {
             encoder,
             post_quant: post_quant.transpose()?,
             decoder: Decoder::load(&weights.pp("decoder"), &config)?,
+            dtype: weights.dtype(),
             config,
         })
     }
@@ -91,12 +94,12 @@ impl Vae {
     /// Unscaled latents `(batch, channels, height, width)` to pixels in about -1..1 `(batch, 3, factor x height, factor x
     /// width)`.
     pub(crate) fn decode(&self, latents: &Tensor) -> Result<Tensor> {
-        let latents = latents.to_dtype(self.decoder.dtype())?;
+        let latents = FeatureMap::new(&latents.to_dtype(self.dtype)?)?;
         let latents = match &self.post_quant {
             None => latents,
             Some(conv) => conv.forward(&latents)?,
         };
-        self.decoder.forward(&latents)
+        self.decoder.forward(&latents)?.into_tensor()
     }
 
     /// Pixels in -1..1 `(batch, 3, height, width)` to unscaled latents.
@@ -104,12 +107,12 @@ impl Vae {
         let Some((encoder, quant)) = &self.encoder else {
             candle_core::bail!("the checkpoint's VAE has no encoder")
         };
-        let moments = encoder.forward(&pixels.to_dtype(self.decoder.dtype())?)?;
+        let moments = encoder.forward(&FeatureMap::new(&pixels.to_dtype(self.dtype)?)?)?;
         let moments = match quant {
             None => moments,
             Some(conv) => conv.forward(&moments)?,
         };
-        let moments = moments.to_dtype(candle_core::DType::F32)?;
+        let moments = moments.into_tensor()?.to_dtype(DType::F32)?;
         let latents = self.config.latents;
         Ok(Posterior {
             mean: moments.narrow(1, 0, latents)?.contiguous()?,
