@@ -76,12 +76,14 @@ fn rows<T: Element, const FUSED: bool>(tile: &mut Tile<'_, T>) {
         let before = tile.highest[row];
         let highest = lanes.into_iter().fold(before, |a, b| higher(b, a));
 
-        let (weights, _) = tile.weights[row * tile.stride..][..tile.length].as_chunks_mut::<LANES>();
+        let weights = &mut tile.weights[row * tile.stride..][..tile.length];
+        for (weight, score) in weights.iter_mut().zip(scores.as_flattened()) {
+            // Not as one multiply-add: however large a score is, no weight may be above 1.
+            *weight = T::from_positive(weight_of::<T, FUSED>((score - highest) * tile.scale));
+        }
         let mut sums = [0f32; LANES];
-        for (weights, scores) in weights.iter_mut().zip(scores) {
-            for ((weight, score), sum) in weights.iter_mut().zip(scores).zip(&mut sums) {
-                // Not as one multiply-add: however large a score is, no weight may be above 1.
-                *weight = T::from_f32(weight_of::<T, FUSED>((score - highest) * tile.scale));
+        for weights in weights.as_chunks::<LANES>().0 {
+            for (sum, weight) in sums.iter_mut().zip(weights) {
                 *sum += weight.to_f32();
             }
         }
