@@ -1,11 +1,11 @@
 //! Times the kernels at Stable Diffusion's shapes beside the peak that this machine's multiply-adds reach in the same run:
-//! `cargo run --release -p diffusion-kernels --example shapes -- f32|bf16`, with `RAYON_NUM_THREADS` and
+//! `cargo run --release -p diffusion-kernels --example shapes -- f32|bf16 [PART OF A NAME]`, with `RAYON_NUM_THREADS` and
 //! `DIFFUSION_CPU_FEATURES`.
 #![allow(unsafe_code, reason = "the peak is measured with intrinsics")]
 
 use std::time::Instant;
 
-use diffusion_kernels::{ConvShape, Element, Epilogue, Level, PackedConv, PackedMatrix};
+use diffusion_kernels::{Attention, ConvShape, Element, Epilogue, Level, PackedConv, PackedMatrix, Rows};
 use half::bf16;
 
 /// Best of so many runs: the machine may be shared.
@@ -23,7 +23,11 @@ fn shapes<T: Element>(name: &str) {
     let threads = rayon::current_num_threads();
     let peak = peak(level, size_of::<T>() == 2);
     println!("{name}, {}, {threads} threads, multiply-adds reach {peak:.0} GFLOP/s", level.name());
+    let only = std::env::args().nth(2).unwrap_or_default();
     let report = |name: String, flop: f64, f: &dyn Fn() -> Vec<T>| {
+        if !name.contains(&only) {
+            return;
+        }
         let seconds = best(|| drop(f()));
         let rate = flop / seconds / 1e9;
         println!("{name:44} {:8.2} ms {rate:7.0} GFLOP/s {:4.0} %", seconds * 1e3, rate / peak * 100.0);
@@ -74,6 +78,33 @@ fn shapes<T: Element>(name: &str) {
         let epilogue = Epilogue { bias: Some(&bias), ..Epilogue::default() };
         let name = format!("conv {kernel}x{kernel}/{stride} {batch} x {side}x{side} x {inputs} -> {outputs}");
         report(name, flop, &|| conv.forward(&x, [batch, side, side], &epilogue));
+    }
+    for [batch, heads, head, queries, keys] in [
+        [2, 8, 40, 4096, 4096],
+        [2, 8, 80, 1024, 1024],
+        [2, 8, 160, 256, 256],
+        [2, 8, 160, 64, 64],
+        [2, 8, 40, 4096, 77],
+        [2, 8, 80, 1024, 77],
+        [2, 8, 160, 256, 77],
+        [2, 12, 64, 77, 77],
+        [1, 1, 512, 4096, 4096],
+    ] {
+        let causal = queries == 77;
+        let attention = Attention { heads, head, scale: (head as f32).powf(-0.5), causal };
+        let width = heads * head;
+        // As a fused projection gives them; keys and values of a prompt come alone.
+        let parts = if queries == keys { 3 } else { 1 };
+        let (x, prompt) = (numbers::<T>(batch * queries * parts * width), numbers(batch * keys * 2 * width));
+        let rows = |numbers, stride, offset| Rows { numbers, stride: stride * width, offset: offset * width };
+        let q = rows(&x, parts, 0);
+        let [k, v] = match parts {
+            3 => [1, 2].map(|i| rows(&x, 3, i)),
+            _ => [0, 1].map(|i| rows(&prompt, 2, i)),
+        };
+        let flop = 4.0 * (batch * heads * queries * keys * head) as f64;
+        let name = format!("attention {batch} x {heads} x {queries} x {keys} x {head}");
+        report(name, flop, &|| attention.forward(level, q, k, v, [batch, queries, keys]));
     }
 }
 

@@ -19,6 +19,10 @@ pub trait Sealed: Sized {
     /// Numbers that one instruction multiplies and adds up: they lie together in packed weights.
     const GROUP: usize;
 
+    /// The nearest number to one that is not negative, the higher of two, and the same as f32. Cheaper than
+    /// [`Element::from_f32`] in loops that have to know what was lost.
+    fn from_positive(x: f32) -> Self;
+
     /// # Panics
     /// Where the machine does not have the level.
     fn kernels(level: Level) -> &'static Kernels<Self>;

@@ -8,6 +8,7 @@
 //! one sum, taken in one order by one thread.
 
 mod aligned;
+mod attention;
 mod conv;
 mod dispatch;
 mod element;
@@ -24,6 +25,7 @@ mod parallel;
 mod testing;
 mod tile;
 
+pub use attention::{Attention, Rows};
 pub use conv::{ConvShape, PackedConv};
 pub use element::Element;
 pub use epilogue::{Activation, Epilogue};

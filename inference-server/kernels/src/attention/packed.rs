@@ -1,0 +1,143 @@
+//! Keys and values in the order in which the tiles read them.
+
+use std::ops::Range;
+
+use rayon::prelude::*;
+
+use super::{Attention, Rows};
+use crate::aligned::Aligned;
+use crate::element::Element;
+use crate::level::Level;
+use crate::parallel;
+use crate::tile::Kernels;
+
+/// Bytes of keys and values that stay in the second-level cache while a band's queries go by.
+const BLOCK: usize = 512 << 10;
+
+/// Keys of a block: with more, the scores of a tile do not fit the first-level cache.
+const KEYS: usize = 512;
+
+/// Blocks are whole vectors on every level.
+pub(super) const MULTIPLE: usize = 16;
+
+/// Numbers of a head that are packed at a time, so that what is written stays in the first-level cache.
+const PACKED: usize = 64;
+
+/// Keys and values of all heads: for each head, blocks of keys, and in a block first the panels of its keys, then those
+/// of its values.
+#[derive(Debug)]
+pub(super) struct Packed<T> {
+    pub level: Level,
+    pub keys: usize,
+    /// Keys of a block. The last block has as much room, filled up with zeros.
+    pub block: usize,
+    pub blocks: usize,
+    /// Groups of numbers in a key.
+    pub steps: usize,
+    /// Numbers of a value, rounded up to whole vectors.
+    pub width: usize,
+    numbers: Aligned<T>,
+}
+
+/// Panels of almost the same width, each a whole number of vectors, that make up `columns`.
+pub(super) fn panels<T>(kernels: &Kernels<T>, columns: usize) -> impl Iterator<Item = Range<usize>> {
+    let (vectors, lanes) = (columns / kernels.lanes, kernels.lanes);
+    let parts = vectors.div_ceil(kernels.run.len());
+    (0..parts).map(move |part| {
+        let range = parallel::range(vectors, part, parts);
+        range.start * lanes..range.end * lanes
+    })
+}
+
+impl<T: Element> Packed<T> {
+    /// `keys` and `batch` are not 0.
+    pub(super) fn new(
+        level: Level,
+        attention: &Attention,
+        k: Rows<'_, T>,
+        v: Rows<'_, T>,
+        batch: usize,
+        keys: usize,
+    ) -> Self {
+        let Attention { heads, head, .. } = *attention;
+        let (steps, width) = (head.div_ceil(T::GROUP), head.next_multiple_of(T::kernels(level).lanes));
+        let key = (steps * T::GROUP + width) * size_of::<T>();
+        let most = (BLOCK / key / MULTIPLE * MULTIPLE).clamp(MULTIPLE, KEYS);
+        let blocks = keys.div_ceil(most);
+        let block = keys.div_ceil(blocks).next_multiple_of(MULTIPLE);
+        let blocks = keys.div_ceil(block);
+        let mut packed = Self { level, keys, block, blocks, steps, width, numbers: Aligned::default() };
+        let length = packed.length();
+        let mut numbers = Aligned::zeros(batch * heads * blocks * length);
+        numbers.as_mut_slice().par_chunks_exact_mut(length).enumerate().for_each(|(index, chunk)| {
+            let (item, first) = (index / blocks, index % blocks * block);
+            let place = |key: usize| item / heads * keys + first + key;
+            let from = item % heads * head;
+            let rows = block.min(keys - first);
+            let (to_k, to_v) = chunk.split_at_mut(block * steps * T::GROUP);
+            packed.pack_keys(to_k, rows, |key| k.part(place(key), from, head));
+            packed.pack_values(to_v, rows, head, |key| v.part(place(key), from, head));
+        });
+        packed.numbers = numbers;
+        packed
+    }
+
+    /// Numbers of a block.
+    fn length(&self) -> usize {
+        self.block * (self.steps * T::GROUP + self.width)
+    }
+
+    /// The panels of a block's keys, and those of its values.
+    pub(super) fn block(&self, item: usize, block: usize) -> (&[T], &[T]) {
+        let numbers = &self.numbers.as_slice()[(item * self.blocks + block) * self.length()..];
+        numbers[..self.length()].split_at(self.block * self.steps * T::GROUP)
+    }
+
+    fn pack_keys<'a>(&self, to: &mut [T], keys: usize, row: impl Fn(usize) -> &'a [T]) {
+        let depth = self.steps * T::GROUP;
+        for panel in panels(T::kernels(self.level), self.block) {
+            let columns = panel.len();
+            let to = &mut to[panel.start * depth..][..columns * depth];
+            for from in (0..depth).step_by(PACKED) {
+                for column in 0..columns.min(keys.saturating_sub(panel.start)) {
+                    let key = row(panel.start + column);
+                    let part = &key[from..(from + PACKED).min(key.len())];
+                    let first = from / T::GROUP * columns + column;
+                    let groups = part.chunks_exact(T::GROUP);
+                    let rest = groups.remainder();
+                    let at = (first + groups.len() * columns) * T::GROUP;
+                    for (i, group) in groups.enumerate() {
+                        to[(first + i * columns) * T::GROUP..][..T::GROUP].copy_from_slice(group);
+                    }
+                    if !rest.is_empty() {
+                        to[at..][..rest.len()].copy_from_slice(rest);
+                    }
+                }
+            }
+        }
+    }
+
+    fn pack_values<'a>(&self, to: &mut [T], keys: usize, head: usize, row: impl Fn(usize) -> &'a [T]) {
+        for panel in panels(T::kernels(self.level), self.width) {
+            let to = &mut to[panel.start * self.block..][..panel.len() * self.block];
+            let columns = panel.start..panel.end.min(head);
+            for (step, groups) in to.chunks_exact_mut(panel.len() * T::GROUP).enumerate() {
+                let first = step * T::GROUP;
+                if T::GROUP == 2 && first + 1 < keys {
+                    // As below, in a form that the compiler turns into vectors.
+                    let (a, b) = (&row(first)[columns.clone()], &row(first + 1)[columns.clone()]);
+                    for ((group, a), b) in groups.as_chunks_mut::<2>().0.iter_mut().zip(a).zip(b) {
+                        *group = [*a, *b];
+                    }
+                    continue;
+                }
+                for key in first..(first + T::GROUP).min(keys) {
+                    let value = &row(key)[columns.clone()];
+                    for (group, number) in groups.chunks_exact_mut(T::GROUP).zip(value) {
+                        group[key - first] = *number;
+                    }
+                }
+            }
+        }
+    }
+}
