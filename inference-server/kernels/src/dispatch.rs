@@ -1,7 +1,8 @@
 //! One body, compiled once for every level.
 
 /// Declares `fn name(level, arguments...)`, whose body the compiler turns into each level's vectors. The body must be
-/// plain loops; functions that it calls must be `#[inline(always)]`.
+/// plain loops; functions that it calls must be `#[inline(always)]`. In the body, the constant `FMA` says whether the
+/// level has a fused multiply-add (see [`crate::math::multiply_add`]).
 ///
 /// # Panics
 /// The function does where the machine does not have the level.
@@ -15,18 +16,20 @@ macro_rules! for_every_level {
             level: $crate::level::Level, $($argument: $type),*
         ) $(-> $result)? {
             #[inline(always)]
-            fn plain $(<$element: $crate::element::Element>)? ($($argument: $type),*) $(-> $result)? $body
+            fn plain<$($element: $crate::element::Element,)? const FMA: bool>(
+                $($argument: $type),*
+            ) $(-> $result)? $body
 
             #[cfg(target_arch = "x86_64")]
             #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma")]
             fn avx512 $(<$element: $crate::element::Element>)? ($($argument: $type),*) $(-> $result)? {
-                plain($($argument),*)
+                plain::<$($element,)? true>($($argument),*)
             }
 
             #[cfg(target_arch = "x86_64")]
             #[target_feature(enable = "avx2,fma")]
             fn avx2 $(<$element: $crate::element::Element>)? ($($argument: $type),*) $(-> $result)? {
-                plain($($argument),*)
+                plain::<$($element,)? true>($($argument),*)
             }
 
             assert!(level.is_supported(), "this machine has no {}", level.name());
@@ -43,7 +46,7 @@ macro_rules! for_every_level {
                     #[allow(unsafe_code)]
                     unsafe { avx2($($argument),*) }
                 }
-                _ => plain($($argument),*),
+                _ => plain::<$($element,)? { cfg!(target_arch = "aarch64") }>($($argument),*),
             }
         }
     };

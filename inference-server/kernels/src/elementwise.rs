@@ -1,11 +1,13 @@
 //! Functions of every number by itself.
+#![allow(unsafe_code)]
 
-use rayon::prelude::*;
+use std::mem::MaybeUninit;
 
 use crate::dispatch::for_every_level;
 use crate::element::Element;
 use crate::epilogue::Activation;
 use crate::level::Level;
+use crate::output::{Cut, map};
 
 /// Numbers that a task takes.
 const CHUNK: usize = 1 << 14;
@@ -16,23 +18,29 @@ impl Activation {
     /// # Panics
     /// If the machine does not have the level.
     pub fn apply<T: Element>(self, level: Level, x: &[T]) -> Vec<T> {
-        let mut y = x.to_vec();
-        y.par_chunks_mut(CHUNK).for_each(|chunk| activate(level, self, chunk));
-        y
+        // SAFETY: all numbers are written.
+        unsafe { map(x, Cut::new(1, x.len(), CHUNK), |_, x, y| activate(level, self, x, y)) }
     }
 }
 
 for_every_level! {
-    fn activate<T>(activation: Activation, x: &mut [T]) {
+    fn activate<T>(activation: Activation, x: &[T], y: &mut [MaybeUninit<T>]) {
+        // One copy for each, so that the innermost loop has no branch.
         match activation {
-            Activation::Identity => {}
-            Activation::Silu => x.iter_mut().for_each(|x| *x = T::from_f32(Activation::Silu.of(x.to_f32()))),
-            Activation::Gelu => x.iter_mut().for_each(|x| *x = T::from_f32(Activation::Gelu.of(x.to_f32()))),
-            Activation::QuickGelu => {
-                x.iter_mut().for_each(|x| *x = T::from_f32(Activation::QuickGelu.of(x.to_f32())));
-            }
+            Activation::Identity => write(x, y, |x| x),
+            Activation::Silu => write(x, y, |x| Activation::Silu.at::<FMA>(x)),
+            Activation::Gelu => write(x, y, |x| Activation::Gelu.at::<FMA>(x)),
+            Activation::QuickGelu => write(x, y, |x| Activation::QuickGelu.at::<FMA>(x)),
         }
     }
+}
+
+/// Both are of the same length.
+#[inline(always)]
+fn write<T: Element>(x: &[T], y: &mut [MaybeUninit<T>], f: impl Fn(f32) -> f32) {
+    y.iter_mut().zip(x).for_each(|(y, x)| {
+        y.write(T::from_f32(f(x.to_f32())));
+    });
 }
 
 #[cfg(test)]

@@ -21,14 +21,21 @@ impl Activation {
     #[cfg(test)]
     pub(crate) const ALL: [Self; 4] = [Self::Identity, Self::Silu, Self::Gelu, Self::QuickGelu];
 
+    /// The function of one number, with or without fused multiply-adds.
     #[inline(always)]
-    pub(crate) fn of(self, x: f32) -> f32 {
+    pub(crate) fn at<const FMA: bool>(self, x: f32) -> f32 {
         match self {
             Self::Identity => x,
-            Self::Silu => x * sigmoid(x),
-            Self::Gelu => x * normal(x),
-            Self::QuickGelu => x * sigmoid(1.702 * x),
+            Self::Silu => x * sigmoid::<FMA>(x),
+            Self::Gelu => x * normal::<FMA>(x),
+            Self::QuickGelu => x * sigmoid::<FMA>(1.702 * x),
         }
+    }
+
+    /// The function of one number.
+    #[cfg(test)]
+    pub(crate) fn of(self, x: f32) -> f32 {
+        self.at::<false>(x)
     }
 }
 

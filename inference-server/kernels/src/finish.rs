@@ -40,9 +40,9 @@ for_every_level! {
         // One copy for each, so that the innermost loop has no branch.
         match f.activation {
             Activation::Identity => rows(f, |x| x),
-            Activation::Silu => rows(f, |x| Activation::Silu.of(x)),
-            Activation::Gelu => rows(f, |x| Activation::Gelu.of(x)),
-            Activation::QuickGelu => rows(f, |x| Activation::QuickGelu.of(x)),
+            Activation::Silu => rows(f, |x| Activation::Silu.at::<FMA>(x)),
+            Activation::Gelu => rows(f, |x| Activation::Gelu.at::<FMA>(x)),
+            Activation::QuickGelu => rows(f, |x| Activation::QuickGelu.at::<FMA>(x)),
         }
     }
 }
