@@ -56,14 +56,21 @@ pub(super) fn numbers(x: &Tensor) -> Result<Arc<[f32]>> {
 /// The numbers of a tensor on the CPU, in its own order.
 pub(super) fn with_numbers<T: Number, R>(x: &Tensor, f: impl FnOnce(&[T]) -> Result<R>) -> Result<R> {
     let x = x.contiguous()?;
+    let n = x.elem_count();
+    with_storage(&x, |numbers, offset| match numbers.get(offset..offset + n) {
+        Some(numbers) => f(numbers),
+        None => candle_core::bail!("{n} numbers that are not where they should be"),
+    })
+}
+
+/// The storage that a tensor on the CPU is in, and where in it the tensor begins.
+pub(super) fn with_storage<T: Number, R>(
+    x: &Tensor,
+    f: impl FnOnce(&[T], usize) -> Result<R>,
+) -> Result<R> {
     let (storage, layout) = x.storage_and_layout();
     let Storage::Cpu(storage) = &*storage else { candle_core::bail!("a tensor that is not on the CPU") };
-    let numbers = storage.as_slice::<T>()?;
-    let range = layout.contiguous_offsets().and_then(|(from, to)| numbers.get(from..to));
-    match range {
-        Some(numbers) => f(numbers),
-        None => candle_core::bail!("a tensor of {} numbers that are not where they should be", numbers.len()),
-    }
+    f(storage.as_slice::<T>()?, layout.start_offset())
 }
 
 /// `f` of the numbers of `x` and of what is done with the result, as a tensor of the call's shape.
