@@ -9,27 +9,38 @@
 macro_rules! for_every_level {
     (
         $(#[$meta:meta])*
-        $visibility:vis fn $name:ident $(<$element:ident>)? ($($argument:ident: $type:ty),* $(,)?) $(-> $result:ty)? $body:block
+        $visibility:vis fn $name:ident<$element:ident>($($rest:tt)*) $($body:tt)*
+    ) => {
+        $crate::dispatch::for_every_level! {
+            $(#[$meta])*
+            $visibility fn $name<$element: $crate::element::Element>($($rest)*) $($body)*
+        }
+    };
+    (
+        $(#[$meta:meta])*
+        $visibility:vis fn $name:ident $(<$($element:ident: $bound:path),+>)? (
+            $($argument:ident: $type:ty),* $(,)?
+        ) $(-> $result:ty)? $body:block
     ) => {
         $(#[$meta])*
-        $visibility fn $name $(<$element: $crate::element::Element>)? (
+        $visibility fn $name $(<$($element: $bound),+>)? (
             level: $crate::level::Level, $($argument: $type),*
         ) $(-> $result)? {
             #[inline(always)]
-            fn plain<$($element: $crate::element::Element,)? const FMA: bool>(
+            fn plain<$($($element: $bound,)+)? const FMA: bool>(
                 $($argument: $type),*
             ) $(-> $result)? $body
 
             #[cfg(target_arch = "x86_64")]
             #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma")]
-            fn avx512 $(<$element: $crate::element::Element>)? ($($argument: $type),*) $(-> $result)? {
-                plain::<$($element,)? true>($($argument),*)
+            fn avx512 $(<$($element: $bound),+>)? ($($argument: $type),*) $(-> $result)? {
+                plain::<$($($element,)+)? true>($($argument),*)
             }
 
             #[cfg(target_arch = "x86_64")]
             #[target_feature(enable = "avx2,fma")]
-            fn avx2 $(<$element: $crate::element::Element>)? ($($argument: $type),*) $(-> $result)? {
-                plain::<$($element,)? true>($($argument),*)
+            fn avx2 $(<$($element: $bound),+>)? ($($argument: $type),*) $(-> $result)? {
+                plain::<$($($element,)+)? true>($($argument),*)
             }
 
             assert!(level.is_supported(), "this machine has no {}", level.name());
@@ -38,15 +49,15 @@ macro_rules! for_every_level {
                 $crate::level::Level::Avx512f | $crate::level::Level::Avx512Bf16 => {
                     // SAFETY: the level is supported.
                     #[allow(unsafe_code)]
-                    unsafe { avx512($($argument),*) }
+                    unsafe { avx512 $(::<$($element),+>)? ($($argument),*) }
                 }
                 #[cfg(target_arch = "x86_64")]
                 $crate::level::Level::Avx2Fma => {
                     // SAFETY: the level is supported.
                     #[allow(unsafe_code)]
-                    unsafe { avx2($($argument),*) }
+                    unsafe { avx2 $(::<$($element),+>)? ($($argument),*) }
                 }
-                _ => plain::<$($element,)? { cfg!(target_arch = "aarch64") }>($($argument),*),
+                _ => plain::<$($($element,)+)? { cfg!(target_arch = "aarch64") }>($($argument),*),
             }
         }
     };

@@ -26,9 +26,10 @@ mod parallel;
 #[cfg(test)]
 mod testing;
 mod tile;
+mod winograd;
 
 pub use attention::{Attention, Rows};
-pub use conv::{ConvShape, PackedConv};
+pub use conv::{Algorithm, ConvShape, PackedConv};
 pub use element::Element;
 pub use epilogue::{Activation, Epilogue};
 pub use gemm::PackedMatrix;

@@ -119,7 +119,7 @@ impl<T: Element> Panels<T> {
         self.depth
     }
 
-    fn steps(&self) -> usize {
+    pub(crate) fn steps(&self) -> usize {
         self.depth.div_ceil(T::GROUP)
     }
 
@@ -127,12 +127,12 @@ impl<T: Element> Panels<T> {
         T::kernels(self.level).columns() / if self.gated { 2 } else { 1 }
     }
 
-    fn panels(&self) -> usize {
+    pub(crate) fn panels(&self) -> usize {
         self.outputs.div_ceil(self.outputs_a_panel())
     }
 
     /// Columns of a panel: whole vectors, an even number of them if they are gated.
-    fn columns(&self, panel: usize) -> usize {
+    pub(crate) fn columns(&self, panel: usize) -> usize {
         let lanes = T::kernels(self.level).lanes;
         let outputs = self.outputs_a_panel().min(self.outputs - panel * self.outputs_a_panel());
         outputs.next_multiple_of(lanes) * if self.gated { 2 } else { 1 }
@@ -142,6 +142,18 @@ impl<T: Element> Panels<T> {
     fn panel_offset(&self, panel: usize) -> usize {
         let columns = (0..panel).map(|panel| self.columns(panel)).sum::<usize>();
         columns * self.segments * self.row_length()
+    }
+
+    /// The numbers of a panel from a segment on.
+    pub(crate) fn segment(&self, panel: usize, segment: usize) -> &[T] {
+        let start = segment * self.row_length() * self.columns(panel);
+        &self.numbers.as_slice()[self.panel_offset(1) * panel + start..]
+    }
+
+    /// The first output of a panel and their number.
+    pub(crate) fn outputs_of(&self, panel: usize) -> (usize, usize) {
+        let first = panel * self.outputs_a_panel();
+        (first, (self.outputs - first).min(self.outputs_a_panel()))
     }
 
     /// The parts of a sum, so that a block of a panel fits the cache.
