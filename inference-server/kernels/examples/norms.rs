@@ -2,8 +2,8 @@
 //! `cargo run --release -p diffusion-kernels --example norms`, with `RAYON_NUM_THREADS` and `DIFFUSION_CPU_FEATURES`.
 //!
 //! GB/s count every number as read once and written once, though a group's statistics need a second reading. Page faults
-//! of fresh memory would hide the rest; glibc keeps memory with
-//! `GLIBC_TUNABLES=glibc.malloc.mmap_threshold=4294967295:glibc.malloc.trim_threshold=4294967295`.
+//! of fresh memory would hide the rest; glibc keeps memory (for the main thread) with
+//! `GLIBC_TUNABLES=glibc.malloc.mmap_max=0:glibc.malloc.trim_threshold=18446744073709551615`.
 
 use std::time::Instant;
 

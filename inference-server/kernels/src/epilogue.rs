@@ -1,7 +1,7 @@
 //! What is done with a result while it is still in the cache.
 
 use crate::element::Element;
-use crate::math::{normal, sigmoid};
+use crate::math::{normal, times_sigmoid};
 
 /// A function of every number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -26,9 +26,9 @@ impl Activation {
     pub(crate) fn at<const FMA: bool>(self, x: f32) -> f32 {
         match self {
             Self::Identity => x,
-            Self::Silu => x * sigmoid::<FMA>(x),
+            Self::Silu => times_sigmoid::<FMA>(x, x),
             Self::Gelu => x * normal::<FMA>(x),
-            Self::QuickGelu => x * sigmoid::<FMA>(1.702 * x),
+            Self::QuickGelu => times_sigmoid::<FMA>(x, 1.702 * x),
         }
     }
 

@@ -3,21 +3,20 @@
 
 use std::mem::MaybeUninit;
 
-use rayon::prelude::*;
-
 use crate::dispatch::for_every_level;
 use crate::element::Element;
 use crate::epilogue::Activation;
 use crate::level::Level;
 use crate::math::multiply_add;
 use crate::output::{Cut, map};
+use crate::parallel;
 
 /// Numbers that a task takes, or so: few enough that a picture of 16 x 16 pixels is enough for several threads.
 const BLOCK: usize = 1 << 15;
 /// Rows that are added up in f32 before their sums go to f64.
 const ROWS: usize = 32;
-/// Rows that are read together, so that the sums are loaded and stored once for all of them.
-const TOGETHER: usize = 4;
+/// Rows whose mean those are compared with.
+const FIRST: usize = 4;
 
 /// Group normalisation (Wu and He 2018): every picture's groups of neighbouring channels get mean 0 and variance 1, then
 /// each channel is multiplied with its weight and moved by its bias.
@@ -70,11 +69,9 @@ impl GroupNorm {
         let cut = Cut::new(batch, picture, rows * channels);
         // For each task and channel, the sum and the sum of squares of distances from the picture's first row.
         let mut sums = vec![0f64; cut.tasks() * 2 * channels];
-        sums.par_chunks_exact_mut(2 * channels).with_max_len(1).enumerate().for_each(|(task, sums)| {
-            let (range, picture) = cut.task(task);
-            let first = &x[range.start / (pixels * channels) * pixels * channels..][..channels];
-            debug_assert_eq!(range.start / (pixels * channels), picture);
-            add_up(self.level, &x[range], first, sums);
+        parallel::for_each_chunk(&mut sums, 2 * channels, |task, sums| {
+            let (range, of) = cut.task(task);
+            add_up(self.level, &x[range], &x[of * picture..][..channels], sums);
         });
         let sums = sums.chunks_exact(cut.blocks() * 2 * channels).zip(x.chunks_exact(picture));
         let maps: Vec<Affine> = sums.map(|(sums, x)| self.map_of(sums, &x[..channels], pixels)).collect();
@@ -132,15 +129,13 @@ for_every_level! {
         let (centre, rest) = scratch.split_at_mut(channels);
         let (sum, square) = rest.split_at_mut(channels);
         for run in x.chunks(ROWS * channels) {
-            mean(&run[..run.len().min(TOGETHER * channels)], centre);
+            mean(&run[..run.len().min(FIRST * channels)], centre);
             sum.fill(0.0);
             square.fill(0.0);
-            let mut together = run.chunks_exact(TOGETHER * channels);
-            for rows in &mut together {
-                distances::<T, TOGETHER, FMA>(rows, centre, sum, square);
-            }
-            for row in together.remainder().chunks_exact(channels) {
-                distances::<T, 1, FMA>(row, centre, sum, square);
+            // In the order of the memory: rows side by side need fewer loads of sums, but large pictures come from memory
+            // then only two thirds as fast.
+            for row in run.chunks_exact(channels) {
+                distances::<T, FMA>(row, centre, sum, square);
             }
             let n = (run.len() / channels) as f64;
             let (total, total_square) = sums.split_at_mut(channels);
@@ -167,25 +162,13 @@ fn mean<T: Element>(rows: &[T], mean: &mut [f32]) {
     mean.iter_mut().for_each(|mean| *mean *= factor);
 }
 
-/// Adds the distances of `N` rows from a centre, and their squares.
+/// Adds the distances of a row from a centre, and their squares.
 #[inline(always)]
-fn distances<T: Element, const N: usize, const FMA: bool>(
-    rows: &[T],
-    centre: &[f32],
-    sum: &mut [f32],
-    square: &mut [f32],
-) {
-    let channels = centre.len();
-    let (sum, square) = (&mut sum[..channels], &mut square[..channels]);
-    let rows: [&[T]; N] = std::array::from_fn(|row| &rows[row * channels..][..channels]);
-    for c in 0..channels {
-        let (mut s, mut q) = (sum[c], square[c]);
-        for row in rows {
-            let distance = row[c].to_f32() - centre[c];
-            s += distance;
-            q = multiply_add::<FMA>(distance, distance, q);
-        }
-        (sum[c], square[c]) = (s, q);
+fn distances<T: Element, const FMA: bool>(row: &[T], centre: &[f32], sum: &mut [f32], square: &mut [f32]) {
+    for (((x, centre), sum), square) in row.iter().zip(centre).zip(sum).zip(square) {
+        let distance = x.to_f32() - centre;
+        *sum += distance;
+        *square = multiply_add::<FMA>(distance, distance, *square);
     }
 }
 

@@ -10,7 +10,8 @@ pub(crate) fn multiply_add<const FMA: bool>(a: f32, b: f32, c: f32) -> f32 {
 /// `((c0 x + c1) x + c2) x...` (Horner).
 #[inline(always)]
 fn polynomial<const FMA: bool, const N: usize>(x: f32, coefficients: [f32; N]) -> f32 {
-    coefficients.into_iter().fold(0.0, |sum, c| multiply_add::<FMA>(sum, x, c))
+    // Not from a 0, whose product the compiler may not leave out.
+    coefficients.into_iter().reduce(|sum, c| multiply_add::<FMA>(sum, x, c)).unwrap_or_default()
 }
 
 /// `e^x`, relative error below 1e-7; 1.2e-38 below -87.3, and 1.7e38 above 88.
@@ -30,10 +31,10 @@ pub(crate) fn exp<const FMA: bool>(x: f32) -> f32 {
     p * f32::from_bits((shifted.to_bits() << 23).wrapping_add(1f32.to_bits()))
 }
 
-/// `1 / (1 + e^-x)`, relative error below 2e-7 down to -87.3.
+/// `y / (1 + e^-x)`, relative error below 2e-7 for x down to -87.3.
 #[inline(always)]
-pub(crate) fn sigmoid<const FMA: bool>(x: f32) -> f32 {
-    1.0 / (1.0 + exp::<FMA>(-x))
+pub(crate) fn times_sigmoid<const FMA: bool>(y: f32, x: f32) -> f32 {
+    y / (1.0 + exp::<FMA>(-x))
 }
 
 /// The probability that a standard normal number is below `x`, absolute error below 4e-7 (Abramowitz and Stegun 1964,
@@ -59,7 +60,7 @@ mod tests {
             let want = f64::from(x).exp();
             worst.0 = worst.0.max((f64::from(exp::<FMA>(x)) / want - 1.0).abs());
             let want = 1.0 / (1.0 + (-f64::from(x)).exp());
-            worst.1 = worst.1.max((f64::from(sigmoid::<FMA>(x)) / want - 1.0).abs());
+            worst.1 = worst.1.max((f64::from(times_sigmoid::<FMA>(1.0, x)) / want - 1.0).abs());
         }
         // The density by Simpson's rule from 0.
         let density = |x: f64| (-x * x / 2.0).exp() / std::f64::consts::TAU.sqrt();
@@ -85,7 +86,11 @@ mod tests {
         // With and without a sign, quiet, and with bits at the end.
         for bits in [0x7fc0_0000, 0xffc0_0000, 0x7fc0_0001, 0xffff_ffff] {
             let nan = f32::from_bits(bits);
-            assert!(exp::<FMA>(nan).is_nan() && sigmoid::<FMA>(nan).is_nan() && normal::<FMA>(nan).is_nan());
+            assert!(
+                exp::<FMA>(nan).is_nan()
+                    && times_sigmoid::<FMA>(1.0, nan).is_nan()
+                    && normal::<FMA>(nan).is_nan()
+            );
         }
     }
 

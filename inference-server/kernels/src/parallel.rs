@@ -22,6 +22,20 @@ pub(crate) fn for_each(n: usize, task: impl Fn(usize) + Sync + Send) {
     }
 }
 
+/// `task(0, ...)` to `task(n - 1, ...)` with the n whole chunks of `size` numbers, in any order.
+pub(crate) fn for_each_chunk<T: Send>(
+    numbers: &mut [T],
+    size: usize,
+    task: impl Fn(usize, &mut [T]) + Sync + Send,
+) {
+    if numbers.len() <= size || rayon::current_num_threads() == 1 {
+        numbers.chunks_exact_mut(size).enumerate().for_each(|(i, chunk)| task(i, chunk));
+    } else {
+        let chunks = numbers.par_chunks_exact_mut(size).with_max_len(1).enumerate();
+        chunks.for_each(|(i, chunk)| task(i, chunk));
+    }
+}
+
 /// The `part`-th of `parts` ranges of almost the same length that make up `0..n`.
 pub(crate) fn range(n: usize, part: usize, parts: usize) -> std::ops::Range<usize> {
     n * part / parts..n * (part + 1) / parts
