@@ -2,6 +2,7 @@
 //! of its points, and transforms of the input before and of the sums after.
 #![allow(unsafe_code)]
 
+mod square;
 mod transform;
 
 use std::marker::PhantomData;
@@ -9,9 +10,8 @@ use std::ops::Range;
 
 use rayon::prelude::*;
 
-use crate::aligned::{Aligned, with_scratch};
+use crate::aligned::with_scratch;
 use crate::conv::ConvShape;
-use crate::dispatch::for_every_level;
 use crate::element::Element;
 use crate::epilogue::Epilogue;
 use crate::finish::{Finish, finish};
@@ -21,7 +21,8 @@ use crate::panels::Panels;
 use crate::parallel;
 use crate::tile::Product;
 
-use transform::{Four, LANES, Transform, Two, Vector};
+use square::{Four, Square, Two};
+use transform::LANES;
 
 /// Bytes of transformed inputs that are made before they are multiplied: they stay in the last-level cache.
 const TRANSFORMED: usize = 6 << 20;
@@ -30,7 +31,7 @@ const TRANSFORMED: usize = 6 << 20;
 const SQUARES: usize = 48;
 
 /// Points of the largest square.
-const POINTS: usize = 36;
+pub(crate) const POINTS: usize = 36;
 
 /// The weights of a 3x3 convolution of stride 1 that keeps the picture's sides, transformed and packed.
 #[derive(Debug, Clone)]
@@ -87,20 +88,15 @@ impl Grid {
     }
 }
 
-impl<T: Element, X: Transform> Sized<T, X> {
+impl<T: Element, X: Square> Sized<T, X> {
     fn new(level: Level, shape: ConvShape, weight: impl Fn(usize) -> T + Sync) -> Self {
         let ConvShape { outputs, inputs, .. } = shape;
         let points = X::IN * X::IN;
-        // G g G^T of every kernel.
         let mut transformed = vec![T::default(); outputs * inputs * points];
         transformed.par_chunks_mut((inputs * points).max(1)).enumerate().for_each(|(output, kernels)| {
             for (input, kernel) in kernels.chunks_exact_mut(points).enumerate() {
-                let g = |i: usize| f64::from(weight((output * inputs + input) * 9 + i).to_f32());
-                let columns = [0, 1, 2].map(|j| X::kernel([g(j), g(3 + j), g(6 + j)]));
-                for (i, row) in kernel.chunks_exact_mut(X::IN).enumerate() {
-                    let numbers = X::kernel(columns.map(|column| column[i]));
-                    row.iter_mut().zip(numbers).for_each(|(place, x)| *place = T::from_f32(x as f32));
-                }
+                let first = (output * inputs + input) * 9;
+                X::kernel(std::array::from_fn(|i| f64::from(weight(first + i).to_f32())), kernel);
             }
         });
         let point = |output, point, input| transformed[(output * inputs + input) * points + point];
@@ -120,23 +116,19 @@ impl<T: Element, X: Transform> Sized<T, X> {
         // Numbers of a square's point: whole vectors.
         let row = length.next_multiple_of(LANES);
         let most = (TRANSFORMED / (points * row * size_of::<T>())).max(SQUARES).min(squares);
-        let mut transformed = Aligned::<T>::zeros(points * most * row);
+        let transformed = Output::<T>::new(points * most * row);
         for first in (0..squares).step_by(most.max(1)) {
             let squares = first..(first + most).min(squares);
-            let numbers = transformed.as_mut_slice();
-            let place = Shared(numbers.as_mut_ptr());
             // A few squares a task.
             const FEW: usize = 4;
             parallel::for_each(squares.len().div_ceil(FEW), |task| {
                 let from = task * FEW;
                 for square in from..(from + FEW).min(squares.len()) {
-                    let tile = Input { x, grid, inputs, square: first + square };
-                    // SAFETY: the numbers of this square's points are this task's alone, and within `transformed`.
-                    let to = unsafe { place.add(square * row) };
-                    input::<T, X>(self.level, &tile, to, most * row);
+                    let to = transformed.pointer().wrapping_add(square * row);
+                    // SAFETY: a row of every point is this task's alone, and within `transformed`.
+                    unsafe { self.input(x, grid, first + square, Place { to, step: most * row }) };
                 }
             });
-            let numbers = transformed.as_slice();
             let panels = self.panels.panels();
             let bands = squares.len().div_ceil(SQUARES);
             let groups = parallel::enough_tasks().div_ceil(bands.max(1)).clamp(1, panels.max(1));
@@ -144,19 +136,47 @@ impl<T: Element, X: Transform> Sized<T, X> {
                 let band = parallel::range(squares.len(), task / groups, bands);
                 let panels = parallel::range(panels, task % groups, groups);
                 let call = Call { grid, epilogue, bias_step, output: output.pointer() };
-                self.band(&call, numbers, [most * row, row], first, band, panels);
+                let rows = Place { to: transformed.pointer(), step: most * row };
+                // SAFETY: all rows of these squares have been written, and are only read now.
+                unsafe { self.band(&call, rows, row, first, band, panels) };
             });
         }
         // SAFETY: the squares and panels make up all of the output.
         unsafe { output.finish() }
     }
 
+    /// Transforms the input of a square.
+    ///
+    /// # Safety
+    /// `place` is this call's alone: a row of whole vectors for each point.
+    unsafe fn input(&self, x: &[T], grid: Grid, square: usize, place: Place<T>) {
+        let inputs = self.inputs;
+        let (picture, y, x_at) = grid.place(square, X::OUT);
+        // None outside of the picture.
+        let mut pixels = [None; POINTS];
+        for i in 0..X::IN {
+            for j in 0..X::IN {
+                let row = (y + i).checked_sub(1).filter(|row| *row < grid.height);
+                let column = (x_at + j).checked_sub(1).filter(|column| *column < grid.width);
+                pixels[i * X::IN + j] = row.zip(column).map(|(row, column)| {
+                    let at = ((picture * grid.height + row) * grid.width + column) * inputs;
+                    &x[at..at + inputs]
+                });
+            }
+        }
+        // SAFETY: the caller's.
+        unsafe { X::input(self.level, &pixels, inputs, place) };
+    }
+
     /// The results of some squares for some panels.
-    fn band(
+    ///
+    /// # Safety
+    /// `transformed` has a row of `row` numbers for each point and square.
+    unsafe fn band(
         &self,
         call: &Call<'_, T>,
-        transformed: &[T],
-        [point_step, row]: [usize; 2],
+        transformed: Place<T>,
+        row: usize,
         first: usize,
         squares: Range<usize>,
         panels: Range<usize>,
@@ -165,7 +185,9 @@ impl<T: Element, X: Transform> Sized<T, X> {
         let points = X::IN * X::IN;
         let tiles = squares.len().div_ceil(kernels.rows);
         let padded = tiles * kernels.rows;
-        with_scratch(points * padded * kernels.columns(), |scratch| {
+        let square = X::OUT * X::OUT * kernels.columns();
+        with_scratch(points * padded * kernels.columns() + square, |scratch| {
+            let (results, scratch) = scratch.split_at_mut(square);
             let mut rows = vec![std::ptr::null(); kernels.rows];
             for panel in panels {
                 let columns = self.panels.columns(panel);
@@ -174,7 +196,7 @@ impl<T: Element, X: Transform> Sized<T, X> {
                         for (i, place) in rows.iter_mut().enumerate() {
                             // Behind the last square it comes again.
                             let square = squares.start + (tile * kernels.rows + i).min(squares.len() - 1);
-                            *place = transformed[point * point_step + square * row..][..row].as_ptr();
+                            *place = transformed.to.wrapping_add(point * transformed.step + square * row);
                         }
                         let sums = &mut scratch[(point * padded + tile * kernels.rows) * columns..];
                         let product = Product {
@@ -198,17 +220,23 @@ impl<T: Element, X: Transform> Sized<T, X> {
                         point_step: padded * columns,
                         columns,
                     };
-                    self.square(call, &sums, panel, first + square);
+                    self.square(call, &sums, panel, first + square, results);
                 }
             }
         });
     }
 
     /// From a square's sums to its results.
-    fn square(&self, call: &Call<'_, T>, sums: &Sums<'_>, panel: usize, square: usize) {
+    fn square(
+        &self,
+        call: &Call<'_, T>,
+        sums: &Sums<'_>,
+        panel: usize,
+        square: usize,
+        results: &mut [f32],
+    ) {
         let Call { grid, epilogue, bias_step, output } = *call;
-        let mut results = [0f32; 16 * 64];
-        transform_output::<X>(self.level, sums, &mut results);
+        X::output(self.level, sums, results);
         let (picture, y, x) = grid.place(square, X::OUT);
         let (from, columns) = self.panels.outputs_of(panel);
         for i in 0..X::OUT.min(grid.height - y) {
@@ -243,136 +271,15 @@ struct Call<'a, T> {
 }
 
 /// A square's sums: `columns` for each point.
-struct Sums<'a> {
+pub(crate) struct Sums<'a> {
     numbers: &'a [f32],
     point_step: usize,
     columns: usize,
 }
 
-/// A pointer that tasks share, each for numbers of its own.
-#[derive(Clone, Copy)]
-struct Shared<T>(*mut T);
-
-// SAFETY: whoever writes through it answers for where.
-unsafe impl<T: Send> Sync for Shared<T> {}
-
-impl<T> Shared<T> {
-    /// # Safety
-    /// The place is within what the pointer was made of.
-    unsafe fn add(&self, n: usize) -> *mut T {
-        // SAFETY: the caller's.
-        unsafe { self.0.add(n) }
-    }
-}
-
-/// The pixels around a square.
-struct Input<'a, T> {
-    x: &'a [T],
-    grid: Grid,
-    inputs: usize,
-    square: usize,
-}
-
-/// Transforms a square's input; point `p` goes to `to + p * step`.
-fn input<T: Element, X: Transform>(level: Level, input: &Input<'_, T>, to: *mut T, step: usize) {
-    let Input { x, grid, inputs, square } = *input;
-    let (picture, y, x_at) = grid.place(square, X::OUT);
-    // None outside of the picture.
-    let mut pixels = [None; POINTS];
-    for i in 0..X::IN {
-        for j in 0..X::IN {
-            let row = (y + i).checked_sub(1).filter(|row| *row < grid.height);
-            let column = (x_at + j).checked_sub(1).filter(|column| *column < grid.width);
-            pixels[i * X::IN + j] = row.zip(column).map(|(row, column)| {
-                let at = ((picture * grid.height + row) * grid.width + column) * inputs;
-                &x[at..at + inputs]
-            });
-        }
-    }
-    transform_input::<T, X>(level, &pixels, inputs, Place { to, step });
-}
-
-/// Where a square's transformed numbers go.
-struct Place<T> {
+/// Where transformed numbers are: a row for each square, and `step` numbers later the next point's.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Place<T> {
     to: *mut T,
     step: usize,
-}
-
-for_every_level! {
-    fn transform_input<T: Element, X: Transform>(pixels: &[Option<&[T]>; POINTS], inputs: usize, place: Place<T>) {
-        for from in (0..inputs).step_by(LANES) {
-            let n = LANES.min(inputs - from);
-            let mut d = [[0f32; LANES]; POINTS];
-            for (d, pixel) in d[..X::IN * X::IN].iter_mut().zip(pixels) {
-                match pixel {
-                    None => {}
-                    Some(pixel) if n == LANES => {
-                        for (d, x) in d.iter_mut().zip(&pixel[from..from + LANES]) {
-                            *d = x.to_f32();
-                        }
-                    }
-                    Some(pixel) => {
-                        for (d, x) in d.iter_mut().zip(&pixel[from..]) {
-                            *d = x.to_f32();
-                        }
-                    }
-                }
-            }
-            let mut rows = [[0f32; LANES]; POINTS];
-            for i in 0..X::IN {
-                X::input(&d[i * X::IN..(i + 1) * X::IN], &mut rows[i * X::IN..(i + 1) * X::IN]);
-            }
-            for j in 0..X::IN {
-                let (mut column, mut result) = ([[0f32; LANES]; 6], [[0f32; LANES]; 6]);
-                for i in 0..X::IN {
-                    column[i] = rows[i * X::IN + j];
-                }
-                X::input(&column, &mut result);
-                for (i, vector) in result[..X::IN].iter().enumerate() {
-                    let mut numbers = [T::default(); LANES];
-                    for (number, x) in numbers.iter_mut().zip(vector) {
-                        *number = T::from_f32(*x);
-                    }
-                    // SAFETY: a point's numbers are whole vectors, and there is one of each point for this square.
-                    unsafe {
-                        let to = place.to.add((i * X::IN + j) * place.step + from);
-                        to.cast::<[T; LANES]>().write_unaligned(numbers);
-                    }
-                }
-            }
-        }
-    }
-}
-
-for_every_level! {
-    /// `results` are `(OUT x OUT, columns)`.
-    fn transform_output<X: Transform>(sums: &Sums<'_>, results: &mut [f32; 16 * 64]) {
-        let columns = sums.columns;
-        // The portable level's panels are narrower than a vector here.
-        for from in (0..columns).step_by(LANES) {
-            let n = LANES.min(columns - from);
-            let mut m: [Vector; POINTS] = [[0f32; LANES]; POINTS];
-            for (point, m) in m[..X::IN * X::IN].iter_mut().enumerate() {
-                let numbers = &sums.numbers[point * sums.point_step + from..][..n];
-                match <&Vector>::try_from(numbers) {
-                    Ok(numbers) => *m = *numbers,
-                    Err(_) => m[..n].copy_from_slice(numbers),
-                }
-            }
-            let mut rows = [[0f32; LANES]; POINTS];
-            for i in 0..X::IN {
-                X::output(&m[i * X::IN..(i + 1) * X::IN], &mut rows[i * X::OUT..(i + 1) * X::OUT]);
-            }
-            for j in 0..X::OUT {
-                let (mut column, mut result) = ([[0f32; LANES]; 6], [[0f32; LANES]; 6]);
-                for i in 0..X::IN {
-                    column[i] = rows[i * X::OUT + j];
-                }
-                X::output(&column, &mut result);
-                for (i, vector) in result[..X::OUT].iter().enumerate() {
-                    results[(i * X::OUT + j) * columns + from..][..n].copy_from_slice(&vector[..n]);
-                }
-            }
-        }
-    }
 }
