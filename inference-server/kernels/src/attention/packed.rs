@@ -4,6 +4,7 @@ use std::ops::Range;
 
 use rayon::prelude::*;
 
+use super::softmax::LANES;
 use super::{Attention, Rows};
 use crate::aligned::Aligned;
 use crate::element::Element;
@@ -17,11 +18,8 @@ const BLOCK: usize = 512 << 10;
 /// Keys of a block: with more, the scores of a tile do not fit the first-level cache.
 const KEYS: usize = 512;
 
-/// Blocks are whole vectors on every level.
-pub(super) const MULTIPLE: usize = 16;
-
 /// Numbers of a head that are packed at a time, so that what is written stays in the first-level cache.
-const PACKED: usize = 64;
+const PACKED: usize = 128;
 
 /// Keys and values of all heads: for each head, blocks of keys, and in a block first the panels of its keys, then those
 /// of its values.
@@ -62,9 +60,9 @@ impl<T: Element> Packed<T> {
         let Attention { heads, head, .. } = *attention;
         let (steps, width) = (head.div_ceil(T::GROUP), head.next_multiple_of(T::kernels(level).lanes));
         let key = (steps * T::GROUP + width) * size_of::<T>();
-        let most = (BLOCK / key / MULTIPLE * MULTIPLE).clamp(MULTIPLE, KEYS);
+        let most = (BLOCK / key / LANES * LANES).clamp(LANES, KEYS);
         let blocks = keys.div_ceil(most);
-        let block = keys.div_ceil(blocks).next_multiple_of(MULTIPLE);
+        let block = keys.div_ceil(blocks).next_multiple_of(LANES);
         let blocks = keys.div_ceil(block);
         let mut packed = Self { level, keys, block, blocks, steps, width, numbers: Aligned::default() };
         let length = packed.length();

@@ -1,15 +1,20 @@
 //! The softmax of a tile of scores, corrected as more keys are seen.
 
+#[cfg(target_arch = "x86_64")]
+mod avx512;
+
+use half::bf16;
+
 use crate::dispatch::for_every_level;
 use crate::element::Element;
 use crate::level::Level;
 
 /// Numbers that are looked at together.
-const LANES: usize = super::packed::MULTIPLE;
+pub(super) const LANES: usize = 16;
 
 /// A few queries and a block of keys.
 #[derive(Debug)]
-pub(super) struct Tile<'a, T> {
+pub struct Tile<'a, T> {
     /// A row of `stride` for every query.
     pub scores: &'a mut [f32],
     /// Receives `2^(scale (score - highest))`, laid out as the scores.
@@ -29,12 +34,64 @@ pub(super) struct Tile<'a, T> {
     pub values: &'a mut [f32],
 }
 
-/// Turns scores into weights, and corrects the sums of earlier blocks where a score is higher than all before (Milakov
-/// and Gimelshein 2018, algorithm 3).
-pub(super) fn softmax<T: Element>(level: Level, tile: &mut Tile<'_, T>) {
-    match level {
-        Level::Portable => separate(level, tile),
-        _ => fused(level, tile),
+/// What weights are rounded to.
+pub trait Weight: Sized {
+    /// The factors of a polynomial, the highest power's first, that is close enough to `2^r` for an `r` between -1/2 and
+    /// 1/2, and 1 at 0: its greatest relative error is the smallest (by Lawson's iteration).
+    const POLYNOMIAL: &'static [f32];
+
+    /// The nearest to a number that is not negative, the higher of two.
+    fn nearest(x: f32) -> Self;
+
+    /// Turns scores into weights, and corrects the sums of earlier blocks where a score is higher than all before
+    /// (Milakov and Gimelshein 2018, algorithm 3).
+    ///
+    /// # Panics
+    /// Where the machine does not have the level.
+    fn softmax(level: Level, tile: &mut Tile<'_, Self>);
+}
+
+impl Weight for f32 {
+    const POLYNOMIAL: &'static [f32] =
+        &[1.326_473_7e-3, 9.671_517e-3, 5.550_733_8e-2, 0.240_222_42, 0.693_147, 1.0];
+
+    #[inline(always)]
+    fn nearest(x: f32) -> Self {
+        x
+    }
+
+    fn softmax(level: Level, tile: &mut Tile<'_, Self>) {
+        assert!(level.is_supported(), "this machine has no {}", level.name());
+        match level {
+            // SAFETY: the level is supported.
+            #[cfg(target_arch = "x86_64")]
+            #[allow(unsafe_code)]
+            Level::Avx512f | Level::Avx512Bf16 => unsafe { avx512::f32(tile) },
+            Level::Portable => separate(level, tile),
+            _ => fused(level, tile),
+        }
+    }
+}
+
+impl Weight for bf16 {
+    const POLYNOMIAL: &'static [f32] = &[0.055_008_847, 0.242_211_17, 0.693_282_96, 1.0];
+
+    // What is not a number stays so: this is cheaper than `from_f32`, not less.
+    #[inline(always)]
+    fn nearest(x: f32) -> Self {
+        Self::from_bits((x.to_bits().wrapping_add(0x8000) >> 16) as u16)
+    }
+
+    fn softmax(level: Level, tile: &mut Tile<'_, Self>) {
+        assert!(level.is_supported(), "this machine has no {}", level.name());
+        match level {
+            // SAFETY: the level is supported.
+            #[cfg(target_arch = "x86_64")]
+            #[allow(unsafe_code)]
+            Level::Avx512Bf16 => unsafe { avx512::bf16(tile) },
+            Level::Portable => separate(level, tile),
+            _ => fused(level, tile),
+        }
     }
 }
 
@@ -51,18 +108,33 @@ for_every_level! {
 }
 
 for_every_level! {
-    /// `to[i] = values[i] / sum`.
-    pub(super) fn divide<T>(values: &[f32], sum: f32, to: &mut [T]) {
-        let factor = 1.0 / sum;
-        for (to, value) in to.iter_mut().zip(values) {
-            *to = T::from_f32(value * factor);
+    /// `to = values / sum` for rows of `width` numbers, each with its sum.
+    pub(super) fn divide<T>(values: &[f32], sums: &[f32], width: usize, to: &mut [T]) {
+        for ((values, to), sum) in values.chunks_exact(width).zip(to.chunks_exact_mut(width)).zip(sums) {
+            let factor = 1.0 / sum;
+            for (to, value) in to.iter_mut().zip(values) {
+                *to = T::from_f32(value * factor);
+            }
+        }
+    }
+}
+
+impl<T> Tile<'_, T> {
+    /// Takes in a block's weights, of this sum, for a row whose highest score is now `highest`.
+    #[inline(always)]
+    fn rise<const FUSED: bool>(&mut self, row: usize, highest: f32, sum: f32) {
+        let factor = weight_of::<f32, FUSED>((self.highest[row] - highest) * self.scale);
+        self.highest[row] = highest;
+        self.sums[row] = self.sums[row] * factor + sum;
+        if factor != 1.0 {
+            let width = self.values.len() / self.seen.len().max(1);
+            self.values[row * width..][..width].iter_mut().for_each(|value| *value *= factor);
         }
     }
 }
 
 #[inline(always)]
 fn rows<T: Element, const FUSED: bool>(tile: &mut Tile<'_, T>) {
-    let width = tile.values.len() / tile.seen.len().max(1);
     for (row, seen) in tile.seen.iter().enumerate() {
         let scores = &mut tile.scores[row * tile.stride..][..tile.length];
         scores[*seen..].fill(f32::NEG_INFINITY);
@@ -79,7 +151,7 @@ fn rows<T: Element, const FUSED: bool>(tile: &mut Tile<'_, T>) {
         let weights = &mut tile.weights[row * tile.stride..][..tile.length];
         for (weight, score) in weights.iter_mut().zip(scores.as_flattened()) {
             // Not as one multiply-add: however large a score is, no weight may be above 1.
-            *weight = T::from_positive(weight_of::<T, FUSED>((score - highest) * tile.scale));
+            *weight = T::nearest(weight_of::<T, FUSED>((score - highest) * tile.scale));
         }
         let mut sums = [0f32; LANES];
         for weights in weights.as_chunks::<LANES>().0 {
@@ -89,12 +161,7 @@ fn rows<T: Element, const FUSED: bool>(tile: &mut Tile<'_, T>) {
         }
         let sum: f32 = sums.into_iter().sum();
 
-        let factor = weight_of::<f32, FUSED>((before - highest) * tile.scale);
-        tile.highest[row] = highest;
-        tile.sums[row] = tile.sums[row] * factor + sum;
-        if factor != 1.0 {
-            tile.values[row * width..][..width].iter_mut().for_each(|value| *value *= factor);
-        }
+        tile.rise::<FUSED>(row, highest, sum);
     }
 }
 
@@ -113,23 +180,18 @@ fn multiply_add<const FUSED: bool>(a: f32, b: f32, c: f32) -> f32 {
 /// `2^x` for an `x` of at most 0; 0 from -127 downwards. The relative error from -126 upwards is below 3e-7, and below
 /// 1.1e-4 for a result that is rounded to bf16, an eighteenth of what rounding loses.
 #[inline(always)]
-fn weight_of<T: Element, const FUSED: bool>(x: f32) -> f32 {
+fn weight_of<T: Weight, const FUSED: bool>(x: f32) -> f32 {
     // 1.5 x 2^23 + 127: adding it rounds to an integer, and leaves the exponent of 2^integer in the last bits.
     const MAGIC: f32 = 12_583_039.0;
     // Written so that what is not a number stays so.
     let x = if x < -127.0 { -127.0 } else { x };
     let rounded = x + MAGIC;
     let r = x - (rounded - MAGIC);
-    // Polynomials with 1 at 0 whose greatest relative error for |r| <= 1/2 is smallest (Lawson's iteration).
-    let p = if size_of::<T>() == 2 {
-        multiply_add::<FUSED>(r, 0.055_008_847, 0.242_211_17)
-    } else {
-        let p = multiply_add::<FUSED>(r, 1.326_473_7e-3, 9.671_517e-3);
-        let p = multiply_add::<FUSED>(r, p, 5.550_733_8e-2);
-        multiply_add::<FUSED>(r, p, 0.240_222_42)
-    };
-    let p = multiply_add::<FUSED>(r, p, if size_of::<T>() == 2 { 0.693_282_96 } else { 0.693_147 });
-    multiply_add::<FUSED>(r, p, 1.0) * f32::from_bits(rounded.to_bits() << 23)
+    let mut p = T::POLYNOMIAL[0];
+    for c in &T::POLYNOMIAL[1..] {
+        p = multiply_add::<FUSED>(p, r, *c);
+    }
+    p * f32::from_bits(rounded.to_bits() << 23)
 }
 
 #[cfg(test)]
