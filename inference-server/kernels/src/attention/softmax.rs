@@ -53,7 +53,7 @@ pub trait Weight: Sized {
 
 impl Weight for f32 {
     const POLYNOMIAL: &'static [f32] =
-        &[1.326_473_7e-3, 9.671_517e-3, 5.550_733_8e-2, 0.240_222_42, 0.693_147, 1.0];
+        &[1.330_062_2e-3, 9.669_696e-3, 5.550_558e-2, 0.240_222_82, std::f32::consts::LN_2, 1.0];
 
     #[inline(always)]
     fn nearest(x: f32) -> Self {
