@@ -66,7 +66,6 @@ impl<'a, T: Element> Band<'a, T> {
             let (highest, rest) = rest.split_at_mut(rows);
             let sums = &mut rest[..rows];
             highest.fill(f32::NEG_INFINITY);
-            sums.fill(0.0);
             let weights = weights.as_mut_slice();
             let starts = (0..tile).map(|row| weights[row * block..].as_ptr()).collect();
             let mut scratch = Scratch { scores, weights, pointers: starts, seen: vec![0; tile] };

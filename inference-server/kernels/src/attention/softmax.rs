@@ -30,14 +30,16 @@ pub struct Tile<'a, T> {
     pub highest: &'a mut [f32],
     /// The sum of the weights so far of each query.
     pub sums: &'a mut [f32],
-    /// A row for every query, of numbers that are weighted sums so far. Empty if there are none.
+    /// A row for every query, of numbers that are weighted sums so far. Empty for the first block: the sums are then
+    /// written, not added to.
     pub values: &'a mut [f32],
 }
 
 /// What weights are rounded to.
 pub trait Weight: Sized {
     /// The factors of a polynomial, the highest power's first, that is close enough to `2^r` for an `r` between -1/2 and
-    /// 1/2, and 1 at 0: its greatest relative error is the smallest (by Lawson's iteration).
+    /// 1/2, and 1 at 0, so that the highest score's weight is 1: its greatest relative error is the smallest that there
+    /// is (by Lawson's iteration; for f32, of those with the slope ln 2 at 0).
     const POLYNOMIAL: &'static [f32];
 
     /// The nearest to a number that is not negative, the higher of two.
@@ -123,11 +125,15 @@ impl<T> Tile<'_, T> {
     /// Takes in a block's weights, of this sum, for a row whose highest score is now `highest`.
     #[inline(always)]
     fn rise<const FUSED: bool>(&mut self, row: usize, highest: f32, sum: f32) {
-        let factor = weight_of::<f32, FUSED>((self.highest[row] - highest) * self.scale);
-        self.highest[row] = highest;
+        let before = std::mem::replace(&mut self.highest[row], highest);
+        if self.values.is_empty() {
+            self.sums[row] = sum;
+            return;
+        }
+        let factor = weight_of::<f32, FUSED>((before - highest) * self.scale);
         self.sums[row] = self.sums[row] * factor + sum;
         if factor != 1.0 {
-            let width = self.values.len() / self.seen.len().max(1);
+            let width = self.values.len() / self.seen.len();
             self.values[row * width..][..width].iter_mut().for_each(|value| *value *= factor);
         }
     }
@@ -178,7 +184,7 @@ fn multiply_add<const FUSED: bool>(a: f32, b: f32, c: f32) -> f32 {
 }
 
 /// `2^x` for an `x` of at most 0; 0 from -127 downwards. The relative error from -126 upwards is below 3e-7, and below
-/// 1.1e-4 for a result that is rounded to bf16, an eighteenth of what rounding loses.
+/// 1.1e-4 for a result that is rounded to bf16, a small part of the 1/256 that rounding may lose.
 #[inline(always)]
 fn weight_of<T: Weight, const FUSED: bool>(x: f32) -> f32 {
     // 1.5 x 2^23 + 127: adding it rounds to an integer, and leaves the exponent of 2^integer in the last bits.
@@ -213,6 +219,47 @@ mod tests {
         assert!(f32s.0 < 3e-7 && f32s.1 < 3e-7, "{f32s:?}");
         let bf16s = (worst::<bf16, true>(), worst::<bf16, false>());
         assert!(bf16s.0 < 1.1e-4 && bf16s.1 < 1.1e-4, "{bf16s:?}");
+    }
+
+    /// Every level's weights, and the sum of what they are rounded to.
+    fn weights<T: Element>(rounding: f64) {
+        const N: usize = 1 << 14;
+        for level in crate::testing::levels() {
+            for scale in [0.3f32, 1.0, 7.7] {
+                let scores: Vec<f32> = (0..N).map(|i| -126.0 / scale / N as f32 * i as f32 + 3.0).collect();
+                let (mut highest, mut sums) = ([f32::NEG_INFINITY], [0.0]);
+                let mut weights = vec![T::default(); N];
+                let mut tile = Tile {
+                    scores: &mut scores.clone(),
+                    weights: &mut weights,
+                    stride: N,
+                    length: N,
+                    seen: &[N - 5],
+                    scale,
+                    highest: &mut highest,
+                    sums: &mut sums,
+                    values: &mut [],
+                };
+                T::softmax(level, &mut tile);
+                assert_eq!(highest, [3.0]);
+                for (i, (weight, score)) in weights.iter().zip(&scores).enumerate() {
+                    let want = if i < N - 5 { f64::from((score - 3.0) * scale).exp2() } else { 0.0 };
+                    let error = (f64::from(weight.to_f32()) - want).abs();
+                    assert!(
+                        error <= want * rounding,
+                        "{level:?} {scale}: {weight:?} instead of {want} at {i}"
+                    );
+                }
+                let sum: f64 = weights.iter().map(|weight| f64::from(weight.to_f32())).sum();
+                assert!((f64::from(sums[0]) / sum - 1.0).abs() < 1e-6, "{level:?} {scale}: {sums:?} {sum}");
+            }
+        }
+    }
+
+    #[test]
+    fn weights_of_every_level_are_within_their_bounds() {
+        weights::<f32>(3e-7);
+        weights::<bf16>(1.0 / 256.0 + 1.1e-4);
     }
 
     #[test]
