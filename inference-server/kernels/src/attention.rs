@@ -17,6 +17,7 @@ use crate::parallel;
 
 use band::Band;
 use packed::Packed;
+pub(crate) use softmax::Weight;
 
 /// Queries of a task.
 const BAND: usize = 96;

@@ -2,6 +2,7 @@
 
 use half::bf16;
 
+use crate::attention::Weight;
 use crate::level::Level;
 use crate::tile::Kernels;
 
@@ -15,13 +16,9 @@ pub trait Element: Sealed + Copy + Default + PartialEq + std::fmt::Debug + Send 
 }
 
 /// What only this crate needs of an element.
-pub trait Sealed: Sized {
+pub trait Sealed: Weight {
     /// Numbers that one instruction multiplies and adds up: they lie together in packed weights.
     const GROUP: usize;
-
-    /// The nearest number to one that is not negative, the higher of two, and the same as f32. Cheaper than
-    /// [`Element::from_f32`] in loops that have to know what was lost.
-    fn from_positive(x: f32) -> Self;
 
     /// # Panics
     /// Where the machine does not have the level.

@@ -63,11 +63,6 @@ impl<T> Kernels<T> {
 impl Sealed for f32 {
     const GROUP: usize = 1;
 
-    #[inline(always)]
-    fn from_positive(x: f32) -> Self {
-        x
-    }
-
     fn kernels(level: Level) -> &'static Kernels<Self> {
         assert!(level.is_supported(), "this machine has no {}", level.name());
         match level {
@@ -82,12 +77,6 @@ impl Sealed for f32 {
 
 impl Sealed for bf16 {
     const GROUP: usize = 2;
-
-    #[inline(always)]
-    fn from_positive(x: f32) -> Self {
-        let rounded = x.to_bits().wrapping_add(0x8000);
-        Self::from_bits((rounded >> 16) as u16)
-    }
 
     fn kernels(level: Level) -> &'static Kernels<Self> {
         assert!(level.is_supported(), "this machine has no {}", level.name());

@@ -3,8 +3,8 @@
 
 use std::ops::Range;
 
-use super::packed::{MULTIPLE, Packed, panels};
-use super::softmax::{Tile, divide, softmax};
+use super::packed::{Packed, panels};
+use super::softmax::{LANES, Tile, divide};
 use super::{Attention, Rows};
 use crate::aligned::{Aligned, with_scratch};
 use crate::element::Element;
@@ -66,7 +66,6 @@ impl<'a, T: Element> Band<'a, T> {
             let (highest, rest) = rest.split_at_mut(rows);
             let sums = &mut rest[..rows];
             highest.fill(f32::NEG_INFINITY);
-            sums.fill(0.0);
             let weights = weights.as_mut_slice();
             let starts = (0..tile).map(|row| weights[row * block..].as_ptr()).collect();
             let mut scratch = Scratch { scores, weights, pointers: starts, seen: vec![0; tile] };
@@ -160,13 +159,13 @@ impl<'a, T: Element> Band<'a, T> {
             unsafe { self.kernels.compute(panel.len(), &product) };
         }
         let later = block > 0;
-        softmax(
+        T::softmax(
             level,
             &mut Tile {
                 scores: scratch.scores,
                 weights: scratch.weights,
                 stride,
-                length: most.next_multiple_of(MULTIPLE),
+                length: most.next_multiple_of(LANES),
                 seen: &scratch.seen,
                 scale: self.attention.scale * std::f32::consts::LOG2_E,
                 highest: state.highest,
@@ -197,12 +196,12 @@ impl<'a, T: Element> Band<'a, T> {
     unsafe fn write(&self, values: &[f32], sums: &[f32], output: *mut T) {
         let Attention { heads, head, .. } = *self.attention;
         let width = self.packed.width;
-        let mut numbers = vec![T::default(); width];
-        for (i, row) in self.rows.clone().enumerate() {
-            divide(self.packed.level, &values[i * width..][..width], sums[i], &mut numbers);
+        let mut numbers = vec![T::default(); self.rows.len() * width];
+        divide(self.packed.level, values, sums, width, &mut numbers);
+        for (row, numbers) in self.rows.clone().zip(numbers.chunks_exact(width)) {
             let row = self.item / heads * self.queries + row;
             let to = output.wrapping_add(row * heads * head + self.item % heads * head);
-            // SAFETY: the output has this row, `numbers` are at least a head's, and they do not overlap.
+            // SAFETY: the output has this row, a row of `numbers` is at least a head's, and they do not overlap.
             unsafe { std::ptr::copy_nonoverlapping(numbers.as_ptr(), to, head) };
         }
     }

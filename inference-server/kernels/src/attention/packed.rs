@@ -4,6 +4,7 @@ use std::ops::Range;
 
 use rayon::prelude::*;
 
+use super::softmax::LANES;
 use super::{Attention, Rows};
 use crate::aligned::Aligned;
 use crate::element::Element;
@@ -17,11 +18,8 @@ const BLOCK: usize = 512 << 10;
 /// Keys of a block: with more, the scores of a tile do not fit the first-level cache.
 const KEYS: usize = 512;
 
-/// Blocks are whole vectors on every level.
-pub(super) const MULTIPLE: usize = 16;
-
 /// Numbers of a head that are packed at a time, so that what is written stays in the first-level cache.
-const PACKED: usize = 64;
+const PACKED: usize = 128;
 
 /// Keys and values of all heads: for each head, blocks of keys, and in a block first the panels of its keys, then those
 /// of its values.
@@ -62,9 +60,9 @@ impl<T: Element> Packed<T> {
         let Attention { heads, head, .. } = *attention;
         let (steps, width) = (head.div_ceil(T::GROUP), head.next_multiple_of(T::kernels(level).lanes));
         let key = (steps * T::GROUP + width) * size_of::<T>();
-        let most = (BLOCK / key / MULTIPLE * MULTIPLE).clamp(MULTIPLE, KEYS);
+        let most = (BLOCK / key / LANES * LANES).clamp(LANES, KEYS);
         let blocks = keys.div_ceil(most);
-        let block = keys.div_ceil(blocks).next_multiple_of(MULTIPLE);
+        let block = keys.div_ceil(blocks).next_multiple_of(LANES);
         let blocks = keys.div_ceil(block);
         let mut packed = Self { level, keys, block, blocks, steps, width, numbers: Aligned::default() };
         let length = packed.length();
@@ -75,7 +73,7 @@ impl<T: Element> Packed<T> {
             let from = item % heads * head;
             let rows = block.min(keys - first);
             let (to_k, to_v) = chunk.split_at_mut(block * steps * T::GROUP);
-            packed.pack_keys(to_k, rows, |key| k.part(place(key), from, head));
+            packed.pack_keys(to_k, rows, head, |key| k.part(place(key), from, head));
             packed.pack_values(to_v, rows, head, |key| v.part(place(key), from, head));
         });
         packed.numbers = numbers;
@@ -93,24 +91,33 @@ impl<T: Element> Packed<T> {
         numbers[..self.length()].split_at(self.block * self.steps * T::GROUP)
     }
 
-    fn pack_keys<'a>(&self, to: &mut [T], keys: usize, row: impl Fn(usize) -> &'a [T]) {
+    fn pack_keys<'a>(&self, to: &mut [T], keys: usize, head: usize, row: impl Fn(usize) -> &'a [T]) {
         let depth = self.steps * T::GROUP;
+        let zeros = vec![T::default(); head];
+        let row = |key: usize| if key < keys { row(key) } else { zeros.as_slice() };
         for panel in panels(T::kernels(self.level), self.block) {
-            let columns = panel.len();
-            let to = &mut to[panel.start * depth..][..columns * depth];
-            for from in (0..depth).step_by(PACKED) {
-                for column in 0..columns.min(keys.saturating_sub(panel.start)) {
-                    let key = row(panel.start + column);
-                    let part = &key[from..(from + PACKED).min(key.len())];
-                    let first = from / T::GROUP * columns + column;
-                    let groups = part.chunks_exact(T::GROUP);
-                    let rest = groups.remainder();
-                    let at = (first + groups.len() * columns) * T::GROUP;
-                    for (i, group) in groups.enumerate() {
-                        to[(first + i * columns) * T::GROUP..][..T::GROUP].copy_from_slice(group);
+            let step = panel.len() * T::GROUP;
+            let parts = to[panel.start * depth..panel.end * depth].chunks_mut(PACKED / T::GROUP * step);
+            for (to, from) in parts.zip((0..head).step_by(PACKED)) {
+                let part = from..(from + PACKED).min(head);
+                // Four keys at a time, for fewer instructions around a copy: vectors are of four or more.
+                for column in (0..panel.len()).step_by(4) {
+                    let keys: [_; 4] = std::array::from_fn(|i| &row(panel.start + column + i)[part.clone()]);
+                    let [a, b, c, d] = keys.map(|key| key.chunks_exact(T::GROUP));
+                    let steps = to[column * T::GROUP..].chunks_mut(step);
+                    for (to, (((a, b), c), d)) in steps.zip(a.zip(b).zip(c).zip(d)) {
+                        let to = &mut to[..4 * T::GROUP];
+                        to[..T::GROUP].copy_from_slice(a);
+                        to[T::GROUP..2 * T::GROUP].copy_from_slice(b);
+                        to[2 * T::GROUP..3 * T::GROUP].copy_from_slice(c);
+                        to[3 * T::GROUP..].copy_from_slice(d);
                     }
-                    if !rest.is_empty() {
-                        to[at..][..rest.len()].copy_from_slice(rest);
+                    let whole = part.len() / T::GROUP;
+                    for (i, key) in keys.iter().enumerate() {
+                        let rest = &key[whole * T::GROUP..];
+                        if !rest.is_empty() {
+                            to[whole * step + (column + i) * T::GROUP..][..rest.len()].copy_from_slice(rest);
+                        }
                     }
                 }
             }
