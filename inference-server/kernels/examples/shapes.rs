@@ -5,7 +5,7 @@
 
 use std::time::Instant;
 
-use diffusion_kernels::{Attention, ConvShape, Element, Epilogue, Level, PackedConv, PackedMatrix, Rows};
+use diffusion_kernels::{Algorithm, Attention, ConvShape, Element, Epilogue, Level, PackedConv, PackedMatrix, Rows};
 use half::bf16;
 
 /// Best of so many runs: the machine may be shared.
@@ -70,14 +70,23 @@ fn shapes<T: Element>(name: &str) {
         let (before, after) = (kernel / 2, kernel / 2);
         let shape = ConvShape { outputs, inputs, kernel, stride, before, after };
         let weight = numbers::<T>(outputs * inputs * kernel * kernel);
-        let conv = PackedConv::new(level, shape, |i| weight[i]);
         let x = numbers(batch * inputs * side * side);
         let out = shape.side(side).unwrap_or(0);
         let flop = 2.0 * (batch * out * out * outputs * inputs * kernel * kernel) as f64;
         let bias = vec![0.5; outputs];
         let epilogue = Epilogue { bias: Some(&bias), ..Epilogue::default() };
-        let name = format!("conv {kernel}x{kernel}/{stride} {batch} x {side}x{side} x {inputs} -> {outputs}");
-        report(name, flop, &|| conv.forward(&x, [batch, side, side], &epilogue));
+        for (how, algorithm) in
+            [("", Algorithm::Direct), (" F(2,3)", Algorithm::Winograd2), (" F(4,3)", Algorithm::Winograd4)]
+        {
+            if algorithm != Algorithm::Direct && (kernel, stride) != (3, 1) {
+                continue;
+            }
+            let conv = PackedConv::new(level, shape, algorithm, |i| weight[i]);
+            let name = format!(
+                "conv {kernel}x{kernel}/{stride}{how} {batch} x {side}x{side} x {inputs} -> {outputs}"
+            );
+            report(name, flop, &|| conv.forward(&x, [batch, side, side], &epilogue));
+        }
     }
     for [batch, heads, head, queries, keys] in [
         [2, 8, 40, 4096, 4096],

@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use candle_core::{Result, Tensor};
-use diffusion_kernels::{ConvShape, Level, PackedConv};
+use candle_core::{DType, Result, Tensor};
+use diffusion_kernels::{Algorithm, ConvShape, Level, PackedConv};
 
 use super::cpu::{self, Call, Number, Packed, for_type};
 use super::map::{FeatureMap, MapShape};
@@ -139,15 +139,31 @@ impl Conv2d {
 
 /// For every picture of the batch, the bias and what is added to it.
 fn moved_bias(bias: &[f32], by: &Tensor) -> Result<Vec<f32>> {
-    let rows = by.to_dtype(candle_core::DType::F32)?.to_vec2::<f32>()?;
+    let rows = by.to_dtype(DType::F32)?.to_vec2::<f32>()?;
     let moved = |row: Vec<f32>| row.into_iter().zip(bias).map(|(by, bias)| by + bias).collect::<Vec<_>>();
     Ok(rows.into_iter().flat_map(moved).collect())
 }
 
 fn pack<T: Number>(weight: &Tensor, shape: ConvShape) -> Loaded<Arc<dyn Packed>> {
+    let algorithm = algorithm(T::DTYPE, shape);
     Ok(cpu::with_numbers::<T, _>(weight, |numbers| {
-        Ok(Arc::new(PackedConv::new(Level::current(), shape, |i| numbers[i])) as Arc<dyn Packed>)
+        Ok(Arc::new(PackedConv::new(Level::current(), shape, algorithm, |i| numbers[i])) as Arc<dyn Packed>)
     })?)
+}
+
+/// Fewer products where they pay: not for few channels, where the transforms take longer than what they save, nor for
+/// so many that the weights' memory matters; those layers see few pixels. bf16 allows the smaller squares only.
+fn algorithm(dtype: DType, shape: ConvShape) -> Algorithm {
+    const MOST_WEIGHTS: usize = 1 << 20;
+    let ConvShape { inputs, outputs, .. } = shape;
+    let (fewest, faster) = match dtype {
+        DType::BF16 => (192, Algorithm::Winograd2),
+        _ => (16, Algorithm::Winograd4),
+    };
+    match inputs >= fewest && outputs >= fewest.min(64) && inputs * outputs <= MOST_WEIGHTS {
+        true => faster,
+        false => Algorithm::Direct,
+    }
 }
 
 impl<T: Number> Packed for PackedConv<T> {
