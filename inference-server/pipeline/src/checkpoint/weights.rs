@@ -6,7 +6,11 @@ use std::path::Path;
 use std::sync::Arc;
 
 use candle_core::{DType, Device, Tensor};
-use memmap2::Mmap;
+use diffusion_kernels::Element;
+use half::slice::HalfFloatSliceExt;
+use half::{bf16, f16};
+use memmap2::{Mmap, UncheckedAdvice};
+use rayon::prelude::*;
 use safetensors::tensor::{Metadata, TensorInfo};
 use safetensors::{Dtype, SafeTensors};
 use serde::Deserialize;
@@ -33,6 +37,16 @@ impl Data {
             Self::Mapped(map) => map,
             Self::Embedded(bytes) => bytes,
         }
+    }
+
+    /// Gives back the memory of bytes that have been read; they would be read from the file again.
+    fn forget(&self, from: usize, length: usize) {
+        let Self::Mapped(map) = self else { return };
+        // SAFETY: the map is of a file and read-only, so that the same bytes come back when they are asked for.
+        #[allow(unsafe_code)]
+        let forgotten = unsafe { map.unchecked_advise_range(UncheckedAdvice::DontNeed, from, length) };
+        // It is advice: memory that stays costs memory only.
+        drop(forgotten);
     }
 }
 
@@ -69,6 +83,19 @@ impl Shard {
         dtype: DType,
         device: &Device,
     ) -> Result<Tensor, LoadError> {
+        let (stored, bytes) = self.bytes(name, info)?;
+        Ok(Tensor::from_raw_buffer(bytes, stored, &info.shape, device)?.to_dtype(dtype)?)
+    }
+
+    /// As numbers of a type of the kernels', after which the file's pages are not this process' memory any more.
+    fn numbers<T: Element>(&self, name: &str, info: &TensorInfo) -> Result<Vec<T>, LoadError> {
+        let (stored, bytes) = self.bytes(name, info)?;
+        let numbers = convert(stored, bytes);
+        self.data.forget(self.start + info.data_offsets.0, bytes.len());
+        Ok(numbers)
+    }
+
+    fn bytes(&self, name: &str, info: &TensorInfo) -> Result<(DType, &[u8]), LoadError> {
         let stored = match info.dtype {
             Dtype::F64 => DType::F64,
             Dtype::F32 => DType::F32,
@@ -82,8 +109,7 @@ impl Shard {
             }
         };
         let (from, to) = info.data_offsets;
-        let bytes = self.data.bytes().get(self.start + from..self.start + to).unwrap_or_default();
-        Ok(Tensor::from_raw_buffer(bytes, stored, &info.shape, device)?.to_dtype(dtype)?)
+        Ok((stored, self.data.bytes().get(self.start + from..self.start + to).unwrap_or_default()))
     }
 }
 
@@ -182,23 +208,76 @@ impl Weights {
     /// [`LoadError::MissingTensor`] or [`LoadError::TensorShape`].
     pub fn tensor(&self, name: &str, shape: &[usize]) -> Result<Tensor, LoadError> {
         let tensor = self.full(name);
-        let Some((shard, info)) = self.find(&tensor) else {
+        let (shard, info) = self.find_shape(&tensor, shape)?;
+        shard.read(&tensor, info, self.dtype, &self.device)
+    }
+
+    /// As [`Self::tensor`], as numbers of a type, for kernels that pack them.
+    ///
+    /// # Errors
+    /// As [`Self::tensor`].
+    pub fn numbers<T: Element>(&self, name: &str, shape: &[usize]) -> Result<Vec<T>, LoadError> {
+        let tensor = self.full(name);
+        let (shard, info) = self.find_shape(&tensor, shape)?;
+        shard.numbers(&tensor, info)
+    }
+
+    fn find_shape(&self, tensor: &str, shape: &[usize]) -> Result<(&Shard, &TensorInfo), LoadError> {
+        let Some((shard, info)) = self.find(tensor) else {
             return Err(LoadError::MissingTensor {
                 file: self.store.file.clone(),
-                tensor,
+                tensor: tensor.to_owned(),
                 expected: shape.to_vec(),
             });
         };
         if info.shape != shape {
             return Err(LoadError::TensorShape {
                 file: shard.file.clone(),
-                tensor,
+                tensor: tensor.to_owned(),
                 expected: shape.to_vec(),
                 found: info.shape.clone(),
             });
         }
-        shard.read(&tensor, info, self.dtype, &self.device)
+        Ok((shard, info))
     }
+}
+
+/// Little-endian numbers as numbers of another type, on all threads.
+fn convert<T: Element>(stored: DType, bytes: &[u8]) -> Vec<T> {
+    const CHUNK: usize = 1 << 12;
+    let size = stored.size_in_bytes();
+    let mut numbers = vec![T::default(); bytes.len() / size];
+    numbers.par_chunks_mut(CHUNK).zip(bytes.par_chunks(CHUNK * size)).for_each(|(numbers, bytes)| {
+        let mut singles = [0f32; CHUNK];
+        let singles = &mut singles[..numbers.len()];
+        match stored {
+            DType::F16 => {
+                let mut halves = [f16::ZERO; CHUNK];
+                let halves = &mut halves[..numbers.len()];
+                for (half, bytes) in halves.iter_mut().zip(bytes.as_chunks().0) {
+                    *half = f16::from_le_bytes(*bytes);
+                }
+                halves.convert_to_f32_slice(singles);
+            }
+            DType::BF16 => {
+                for (single, bytes) in singles.iter_mut().zip(bytes.as_chunks().0) {
+                    *single = Element::to_f32(bf16::from_le_bytes(*bytes));
+                }
+            }
+            DType::F64 => {
+                for (single, bytes) in singles.iter_mut().zip(bytes.as_chunks().0) {
+                    *single = f64::from_le_bytes(*bytes) as f32;
+                }
+            }
+            _ => {
+                for (single, bytes) in singles.iter_mut().zip(bytes.as_chunks().0) {
+                    *single = f32::from_le_bytes(*bytes);
+                }
+            }
+        }
+        numbers.iter_mut().zip(singles).for_each(|(number, single)| *number = T::from_f32(*single));
+    });
+    numbers
 }
 
 #[cfg(test)]
@@ -240,6 +319,11 @@ mod tests {
             let weights = open(&folder).unwrap();
             let read = weights.pp("a").tensor("weight", &[6]).unwrap();
             assert_eq!(read.to_vec1::<f32>().unwrap(), [0., 1., 2., 3., 4., 5.], "{dtype:?}");
+            // Twice: the pages of the file come back.
+            for _ in 0..2 {
+                let numbers = weights.numbers::<bf16>("a.weight", &[6]).unwrap();
+                assert_eq!(numbers, [0., 1., 2., 3., 4., 5.].map(bf16::from_f32), "{dtype:?}");
+            }
             assert!(weights.pp("a").has("weight") && weights.has_prefix("a") && !weights.has("a"));
             assert_eq!(weights.parameters(), 6);
 

@@ -58,7 +58,6 @@ impl Conv2d {
         stride: usize,
         padding: Padding,
     ) -> Loaded<Self> {
-        let weight = weights.tensor("weight", &[outputs, inputs, kernel, kernel])?;
         let bias = weights.tensor("bias", &[outputs])?;
         let (before, after) = match padding {
             Padding::Same(n) => (n, n),
@@ -66,10 +65,13 @@ impl Conv2d {
         };
         let shape = ConvShape { outputs, inputs, kernel, stride, before, after };
         let kind = match cpu::computes(weights) {
-            false => Kind::Tensors { weight, bias, padding },
+            false => {
+                let weight = weights.tensor("weight", &[outputs, inputs, kernel, kernel])?;
+                Kind::Tensors { weight, bias, padding }
+            }
             true => Kind::Packed {
                 bias: cpu::numbers(&bias)?,
-                weight: for_type!(weight.dtype(), pack(&weight, shape))?,
+                weight: for_type!(weights.dtype(), pack(weights, shape))?,
             },
         };
         Ok(Self { shape, kind })
@@ -144,11 +146,10 @@ fn moved_bias(bias: &[f32], by: &Tensor) -> Result<Vec<f32>> {
     Ok(rows.into_iter().flat_map(moved).collect())
 }
 
-fn pack<T: Number>(weight: &Tensor, shape: ConvShape) -> Loaded<Arc<dyn Packed>> {
-    let algorithm = algorithm(T::DTYPE, shape);
-    Ok(cpu::with_numbers::<T, _>(weight, |numbers| {
-        Ok(Arc::new(PackedConv::new(Level::current(), shape, algorithm, |i| numbers[i])) as Arc<dyn Packed>)
-    })?)
+fn pack<T: Number>(weights: &Weights, shape: ConvShape) -> Loaded<Arc<dyn Packed>> {
+    let ConvShape { outputs, inputs, kernel, .. } = shape;
+    let numbers = weights.numbers::<T>("weight", &[outputs, inputs, kernel, kernel])?;
+    Ok(Arc::new(PackedConv::new(Level::current(), shape, algorithm(T::DTYPE, shape), |i| numbers[i])))
 }
 
 /// Fewer products where they pay: not for few channels, where the transforms take longer than what they save, nor for

@@ -39,47 +39,49 @@ enum Kind {
 impl Linear {
     /// Reads `weight` `(outputs, inputs)` and `bias`.
     pub(crate) fn load(weights: &Weights, inputs: usize, outputs: usize) -> Loaded<Self> {
-        let weight = weights.tensor("weight", &[outputs, inputs])?;
-        Self::new(weights, weight, Some(bias(std::slice::from_ref(weights), outputs)?), false)
+        Self::new(std::slice::from_ref(weights), &[outputs, inputs], true, false)
     }
 
     /// Reads `weight` alone.
     pub(crate) fn without_bias(weights: &Weights, inputs: usize, outputs: usize) -> Loaded<Self> {
-        Self::new(weights, weights.tensor("weight", &[outputs, inputs])?, None, false)
+        Self::new(std::slice::from_ref(weights), &[outputs, inputs], false, false)
     }
 
     /// Reads a 1x1 convolution, `weight` `(outputs, inputs, 1, 1)` and `bias`: over tokens it is a fully connected layer.
     pub(crate) fn pointwise(weights: &Weights, inputs: usize, outputs: usize) -> Loaded<Self> {
-        let weight = weights.tensor("weight", &[outputs, inputs, 1, 1])?.reshape((outputs, inputs))?;
-        Self::new(weights, weight, Some(bias(std::slice::from_ref(weights), outputs)?), false)
+        Self::new(std::slice::from_ref(weights), &[outputs, inputs, 1, 1], true, false)
     }
 
     /// Several layers with the same input as one, whose outputs follow each other.
     pub(crate) fn joined(parts: &[Weights], inputs: usize, outputs: usize, with_bias: bool) -> Loaded<Self> {
-        let Some(first) = parts.first() else {
-            return Err(candle_core::Error::Msg("no layers to join".into()).into());
-        };
-        let weight = parts.iter().map(|part| part.tensor("weight", &[outputs, inputs]));
-        let weight = Tensor::cat(&weight.collect::<Loaded<Vec<_>>>()?, 0)?;
-        let bias = with_bias.then(|| bias(parts, outputs)).transpose()?;
-        Self::new(first, weight, bias, false)
+        Self::new(parts, &[outputs, inputs], with_bias, false)
     }
 
     /// A layer of values and gates, `weight` `(2 outputs, inputs)` and `bias`: a result is a value times the activation of
     /// its gate (Shazeer 2020).
     pub(crate) fn gated(weights: &Weights, inputs: usize, outputs: usize) -> Loaded<Self> {
-        let weight = weights.tensor("weight", &[2 * outputs, inputs])?;
-        Self::new(weights, weight, Some(bias(std::slice::from_ref(weights), 2 * outputs)?), true)
+        Self::new(std::slice::from_ref(weights), &[2 * outputs, inputs], true, true)
     }
 
-    fn new(weights: &Weights, weight: Tensor, bias: Option<Tensor>, gated: bool) -> Loaded<Self> {
-        let (rows, inputs) = weight.dims2()?;
-        let outputs = if gated { rows / 2 } else { rows };
-        let kind = match cpu::computes(weights) {
-            false => Kind::Tensors { weight, bias, gated },
+    /// `shape` is that of every part's `weight`.
+    fn new(parts: &[Weights], shape: &[usize], with_bias: bool, gated: bool) -> Loaded<Self> {
+        let (&[rows, inputs, ..], Some(first)) = (shape, parts.first()) else {
+            return Err(candle_core::Error::Msg(format!("no layer of {shape:?}")).into());
+        };
+        let bias = with_bias.then(|| {
+            let parts = parts.iter().map(|part| part.tensor("bias", &[rows]));
+            Loaded::Ok(Tensor::cat(&parts.collect::<Loaded<Vec<_>>>()?, 0)?)
+        });
+        let bias = bias.transpose()?;
+        let outputs = parts.len() * if gated { rows / 2 } else { rows };
+        let kind = match cpu::computes(first) {
+            false => {
+                let parts = parts.iter().map(|part| Ok(part.tensor("weight", shape)?.reshape((rows, inputs))?));
+                Kind::Tensors { weight: Tensor::cat(&parts.collect::<Loaded<Vec<_>>>()?, 0)?, bias, gated }
+            }
             true => Kind::Packed {
                 bias: bias.map(|bias| cpu::numbers(&bias)).transpose()?,
-                weight: for_type!(weight.dtype(), pack(&weight, outputs, inputs, gated))?,
+                weight: for_type!(first.dtype(), pack(parts, shape, [outputs, rows, inputs], gated))?,
             },
         };
         Ok(Self { inputs, outputs, kind })
@@ -138,21 +140,16 @@ impl Linear {
     }
 }
 
-fn bias(parts: &[Weights], outputs: usize) -> Loaded<Tensor> {
-    let parts = parts.iter().map(|part| part.tensor("bias", &[outputs]));
-    Ok(Tensor::cat(&parts.collect::<Loaded<Vec<_>>>()?, 0)?)
-}
-
-fn pack<T: Number>(weight: &Tensor, outputs: usize, inputs: usize, gated: bool) -> Loaded<Arc<dyn Packed>> {
-    let level = Level::current();
-    Ok(cpu::with_numbers::<T, _>(weight, |numbers| {
-        let weight = |output, k| numbers[output * inputs + k];
-        let packed = match gated {
-            true => PackedMatrix::gated(level, outputs, inputs, weight),
-            false => PackedMatrix::new(level, outputs, inputs, weight),
-        };
-        Ok(Arc::new(packed) as Arc<dyn Packed>)
-    })?)
+fn pack<T: Number>(
+    parts: &[Weights],
+    shape: &[usize],
+    [outputs, rows, inputs]: [usize; 3],
+    gated: bool,
+) -> Loaded<Arc<dyn Packed>> {
+    let parts = parts.iter().map(|part| part.numbers::<T>("weight", shape)).collect::<Loaded<Vec<_>>>()?;
+    let weight = |output: usize, k: usize| parts[output / rows][output % rows * inputs + k];
+    let pack = if gated { PackedMatrix::gated } else { PackedMatrix::new };
+    Ok(Arc::new(pack(Level::current(), outputs, inputs, weight)))
 }
 
 impl<T: Number> Packed for PackedMatrix<T> {
