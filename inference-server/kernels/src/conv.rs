@@ -149,7 +149,7 @@ impl<T: Element> PackedConv<T> {
             }
         };
         let plane = rows * columns;
-        panels.multiply(&Left { rows: batch * plane, picture: plane, place: &place }, epilogue)
+        panels.multiply(&Left { rows: batch * plane, picture: plane, place: &place, becomes: None }, epilogue)
     }
 }
 

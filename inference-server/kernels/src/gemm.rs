@@ -58,7 +58,7 @@ impl<T: Element> PackedMatrix<T> {
         let padded = (length != inputs).then(|| pad(x, inputs, length));
         let x = padded.as_deref().unwrap_or(x);
         let place = |row: usize, _| &x[row * length..][..length];
-        self.0.multiply(&Left { rows, picture: 0, place: &place }, epilogue)
+        self.0.multiply(&Left { rows, picture: 0, place: &place, becomes: None }, epilogue)
     }
 }
 

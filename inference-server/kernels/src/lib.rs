@@ -11,6 +11,7 @@ mod aligned;
 mod attention;
 mod conv;
 mod dispatch;
+mod doubling;
 mod element;
 mod elementwise;
 mod epilogue;
@@ -30,6 +31,7 @@ mod winograd;
 
 pub use attention::{Attention, Rows};
 pub use conv::{Algorithm, ConvShape, PackedConv};
+pub use doubling::PackedDoubling;
 pub use element::Element;
 pub use epilogue::{Activation, Epilogue};
 pub use gemm::PackedMatrix;

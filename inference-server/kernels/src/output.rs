@@ -24,6 +24,11 @@ impl<T: Copy> Output<T> {
         Self { numbers, length, pointer }
     }
 
+    /// How many there will be.
+    pub(crate) fn len(&self) -> usize {
+        self.length
+    }
+
     /// Where the numbers are: valid for writes of `length` numbers while `self` lives.
     pub(crate) fn pointer(&self) -> *mut T {
         self.pointer

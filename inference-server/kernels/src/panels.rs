@@ -46,6 +46,8 @@ pub(crate) struct Left<'a, T> {
     pub picture: usize,
     /// The numbers of `(row, segment)`: as many as [`Panels::row_length`].
     pub place: &'a (dyn Fn(usize, usize) -> &'a [T] + Sync),
+    /// Which row of the result a row becomes, if not the one of the same number.
+    pub becomes: Option<&'a (dyn Fn(usize) -> usize + Sync)>,
 }
 
 /// Terms of a sum that go together.
@@ -181,17 +183,37 @@ impl<T: Element> Panels<T> {
     /// # Panics
     /// If `place` gives fewer numbers than a row needs, or the epilogue has other lengths than the result.
     pub(crate) fn multiply(&self, left: &Left<'_, T>, epilogue: &Epilogue<'_, T>) -> Vec<T> {
+        let output = Output::new(left.rows * self.outputs);
+        // SAFETY: every row becomes itself.
+        unsafe {
+            self.multiply_into(&Left { becomes: None, ..*left }, epilogue, &output);
+            output.finish()
+        }
+    }
+
+    /// The products of all rows with all outputs, written to the rows of `output` that they become.
+    ///
+    /// # Panics
+    /// As [`Self::multiply`].
+    ///
+    /// # Safety
+    /// Rows become different rows, all within `output`, which nobody else uses.
+    pub(crate) unsafe fn multiply_into(
+        &self,
+        left: &Left<'_, T>,
+        epilogue: &Epilogue<'_, T>,
+        output: &Output<T>,
+    ) {
         let (rows, tile) = (left.rows, T::kernels(self.level).rows);
         let sums = self.outputs * if self.gated { 2 } else { 1 };
         let pictures = rows.checked_div(left.picture).unwrap_or(0);
-        let bias_step = epilogue.check(sums, pictures, rows * self.outputs);
+        let bias_step = epilogue.check(sums, pictures, output.len());
         let panels = self.panels();
         let enough = parallel::enough_tasks();
         // Few rows to a task if there are few rows, but enough to be worth the reading of a panel.
         let band = rows.div_ceil(enough).clamp(ROWS / 4, ROWS);
         let bands = rows.div_ceil(band);
         let groups = enough.div_ceil(bands.max(1)).clamp(1, panels.max(1));
-        let output = Output::new(rows * self.outputs);
         let blocks = self.blocks();
         parallel::for_each(if panels == 0 { 0 } else { bands * groups }, |task| {
             let band = parallel::range(rows.div_ceil(tile), task / groups, bands);
@@ -199,8 +221,6 @@ impl<T: Element> Panels<T> {
             let panels = parallel::range(panels, task % groups, groups);
             self.band(left, rows, panels, &blocks, epilogue, bias_step, output.pointer());
         });
-        // SAFETY: the tasks' rows and panels make up all of the output.
-        unsafe { output.finish() }
     }
 
     #[expect(clippy::too_many_arguments, reason = "what a task needs to know")]
@@ -247,7 +267,7 @@ impl<T: Element> Panels<T> {
                             let rows = first..(first + kernels.rows).min(rows.end);
                             let sums = Sums { panel, numbers: sums, row: columns };
                             // SAFETY: these rows and this panel's columns are this task's alone, and within the output.
-                            unsafe { self.finish(&sums, rows, left.picture, epilogue, bias_step, output) };
+                            unsafe { self.finish(&sums, rows, left, epilogue, bias_step, output) };
                         }
                     }
                 }
@@ -278,7 +298,7 @@ impl<T: Element> Panels<T> {
         &self,
         sums: &Sums<'_>,
         rows: Range<usize>,
-        picture: usize,
+        left: &Left<'_, T>,
         epilogue: &Epilogue<'_, T>,
         bias_step: usize,
         output: *mut T,
@@ -287,13 +307,14 @@ impl<T: Element> Panels<T> {
         let half = sums.row / 2;
         let mut row = rows.start;
         while row < rows.end {
-            // Rows with the same bias.
+            // Rows with the same bias that stay together.
             let (number, until) = match bias_step {
                 0 => (0, rows.end),
-                _ => (row / picture, (row / picture + 1) * picture),
+                _ => (row / left.picture, (row / left.picture + 1) * left.picture),
             };
+            let (to, until) = left.becomes.map_or((row, until), |becomes| (becomes(row), row + 1));
             let n = until.min(rows.end) - row;
-            let at = row * self.outputs + first;
+            let at = to * self.outputs + first;
             let f = Finish {
                 rows: n,
                 columns: (self.outputs - first).min(self.outputs_a_panel()),

@@ -31,7 +31,7 @@ pub(crate) struct Upsample(Conv2d);
 impl Upsample {
     /// Reads `conv`.
     pub(crate) fn load(weights: &Weights, channels: usize) -> std::result::Result<Self, LoadError> {
-        Ok(Self(Conv2d::load(&weights.pp("conv"), channels, channels, 3)?))
+        Ok(Self(Conv2d::enlarging(&weights.pp("conv"), channels, channels)?))
     }
 
     /// To the given height and width.

@@ -52,12 +52,13 @@ impl ResnetBlock {
 
     /// A map of `inputs` channels to one of `outputs`; `time` is `(batch, width)`, activated.
     pub(crate) fn forward(&self, x: &FeatureMap, time: Option<&Tensor>) -> Result<FeatureMap> {
-        let y = self.norm1.forward_with(x, self.activation)?;
-        let y = match (&self.time, time) {
+        // Assigned, not bound again: a map is freed as soon as the next one is there.
+        let mut y = self.norm1.forward_with(x, self.activation)?;
+        y = match (&self.time, time) {
             (Some(layer), Some(time)) => self.conv1.forward_moved(&y, &layer.forward(time)?)?,
             _ => self.conv1.forward(&y)?,
         };
-        let y = self.norm2.forward_with(&y, self.activation)?;
+        y = self.norm2.forward_with(&y, self.activation)?;
         match &self.shortcut {
             None => self.conv2.forward_onto(&y, x),
             Some(shortcut) => self.conv2.forward_onto(&y, &shortcut.forward(x)?),

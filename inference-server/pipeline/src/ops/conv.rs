@@ -1,9 +1,9 @@
 //! Two-dimensional convolution.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use candle_core::{DType, Result, Tensor};
-use diffusion_kernels::{Algorithm, ConvShape, Level, PackedConv};
+use diffusion_kernels::{Algorithm, ConvShape, Level, PackedConv, PackedDoubling};
 
 use super::cpu::{self, Call, Number, Packed, for_type};
 use super::map::{FeatureMap, MapShape};
@@ -22,13 +22,13 @@ pub(crate) enum Padding {
 }
 
 /// A convolution with bias.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub(crate) struct Conv2d {
     shape: ConvShape,
     kind: Kind,
 }
 
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 enum Kind {
     Tensors {
         /// `(outputs, inputs, kernel, kernel)`.
@@ -40,6 +40,14 @@ enum Kind {
     Packed {
         weight: Arc<dyn Packed>,
         bias: Arc<[f32]>,
+    },
+    /// For pictures that are enlarged first.
+    Doubling {
+        weight: Arc<dyn Packed>,
+        bias: Arc<[f32]>,
+        /// For those that are not enlarged to twice their sides, which few are: packed when the first one comes.
+        any: Arc<OnceLock<Arc<dyn Packed>>>,
+        weights: Weights,
     },
 }
 
@@ -73,6 +81,21 @@ impl Conv2d {
                 bias: cpu::numbers(&bias)?,
                 weight: for_type!(weights.dtype(), pack(weights, shape))?,
             },
+        };
+        Ok(Self { shape, kind })
+    }
+
+    /// A 3x3 convolution whose input is enlarged first, mostly to twice its sides.
+    pub(crate) fn enlarging(weights: &Weights, inputs: usize, outputs: usize) -> Loaded<Self> {
+        if !cpu::computes(weights) {
+            return Self::load(weights, inputs, outputs, 3);
+        }
+        let shape = ConvShape { outputs, inputs, kernel: 3, stride: 1, before: 1, after: 1 };
+        let kind = Kind::Doubling {
+            bias: cpu::numbers(&weights.tensor("bias", &[outputs])?)?,
+            weight: for_type!(weights.dtype(), pack_doubling(weights, shape))?,
+            any: Arc::default(),
+            weights: weights.clone(),
         };
         Ok(Self { shape, kind })
     }
@@ -112,11 +135,18 @@ impl Conv2d {
         let tensor = match &self.kind {
             Kind::Packed { weight, bias } => {
                 let moved = moved.map(|by| moved_bias(bias, by)).transpose()?;
-                let bias = moved.as_deref().or(Some(bias));
-                let dims = result.dims(true);
-                let call =
-                    Call { shape: &dims, enlarged: Some([to.0, to.1]), bias, activation: None, residual };
-                weight.forward(&x.tensor, &call)?
+                let bias = moved.as_deref().unwrap_or(bias);
+                packed(weight.as_ref(), x, to, &result.dims(true), bias, residual)?
+            }
+            Kind::Doubling { weight, bias, any, weights } => {
+                let (height, width) = x.size();
+                let weight = match to == (2 * height, 2 * width) {
+                    true => weight,
+                    false => get_or_pack(any, weights, shape)?,
+                };
+                let moved = moved.map(|by| moved_bias(bias, by)).transpose()?;
+                let bias = moved.as_deref().unwrap_or(bias);
+                packed(weight.as_ref(), x, to, &result.dims(true), bias, residual)?
             }
             Kind::Tensors { weight, bias, padding } => {
                 let x = match x.size() == to {
@@ -139,6 +169,32 @@ impl Conv2d {
     }
 }
 
+/// A packed convolution of `x` enlarged to `to`.
+fn packed(
+    weight: &dyn Packed,
+    x: &FeatureMap,
+    to: (usize, usize),
+    shape: &[usize],
+    bias: &[f32],
+    residual: Option<&Tensor>,
+) -> Result<Tensor> {
+    let enlarged = Some([to.0, to.1]);
+    weight.forward(&x.tensor, &Call { shape, enlarged, bias: Some(bias), activation: None, residual })
+}
+
+fn get_or_pack<'a>(
+    any: &'a OnceLock<Arc<dyn Packed>>,
+    weights: &Weights,
+    shape: ConvShape,
+) -> Result<&'a Arc<dyn Packed>> {
+    if let Some(weight) = any.get() {
+        return Ok(weight);
+    }
+    let weight = for_type!(weights.dtype(), pack(weights, shape));
+    let weight = weight.map_err(|e: LoadError| candle_core::Error::Msg(e.to_string()))?;
+    Ok(any.get_or_init(|| weight))
+}
+
 /// For every picture of the batch, the bias and what is added to it.
 fn moved_bias(bias: &[f32], by: &Tensor) -> Result<Vec<f32>> {
     let rows = by.to_dtype(DType::F32)?.to_vec2::<f32>()?;
@@ -150,6 +206,12 @@ fn pack<T: Number>(weights: &Weights, shape: ConvShape) -> Loaded<Arc<dyn Packed
     let ConvShape { outputs, inputs, kernel, .. } = shape;
     let numbers = weights.numbers::<T>("weight", &[outputs, inputs, kernel, kernel])?;
     Ok(Arc::new(PackedConv::new(Level::current(), shape, algorithm(T::DTYPE, shape), |i| numbers[i])))
+}
+
+fn pack_doubling<T: Number>(weights: &Weights, shape: ConvShape) -> Loaded<Arc<dyn Packed>> {
+    let ConvShape { outputs, inputs, kernel, .. } = shape;
+    let numbers = weights.numbers::<T>("weight", &[outputs, inputs, kernel, kernel])?;
+    Ok(Arc::new(PackedDoubling::new(Level::current(), outputs, inputs, |i| numbers[i])))
 }
 
 /// Fewer products where they pay: not for few channels, where the transforms take longer than what they save, nor for
@@ -172,5 +234,12 @@ impl<T: Number> Packed for PackedConv<T> {
         let (batch, height, width, _) = x.dims4()?;
         let to = call.enlarged.unwrap_or([height, width]);
         cpu::compute::<T>(x, call, |x, epilogue| self.enlarged(x, [batch, height, width], to, epilogue))
+    }
+}
+
+impl<T: Number> Packed for PackedDoubling<T> {
+    fn forward(&self, x: &Tensor, call: &Call<'_>) -> Result<Tensor> {
+        let (batch, height, width, _) = x.dims4()?;
+        cpu::compute::<T>(x, call, |x, epilogue| self.forward(x, [batch, height, width], epilogue))
     }
 }
