@@ -7,6 +7,7 @@ use candle_core::Tensor;
 use crate::guidance::Guidance;
 use crate::noise::TorchGenerator;
 use crate::scheduler::Scheduler;
+use crate::unet::Prompt;
 
 /// Where a job's time went.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -23,8 +24,8 @@ pub struct Timings {
 pub struct Job {
     /// `(1, channels, height, width)` in f32.
     pub(crate) latents: Tensor,
-    /// `(rows, tokens, width)`: the negative prompt first when guidance is on.
-    pub(crate) context: Tensor,
+    /// The negative prompt first when guidance is on.
+    pub(crate) prompt: Prompt,
     pub(crate) guidance: Guidance,
     pub(crate) scheduler: Box<dyn Scheduler>,
     pub(crate) generator: TorchGenerator,

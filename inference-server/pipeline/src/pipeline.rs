@@ -11,7 +11,7 @@ use crate::options::Placement;
 use crate::scheduler::{Scheduler, SchedulerConfig};
 use crate::text_encoder::TextEncoder;
 use crate::tokenizer::Tokenizer;
-use crate::unet::UNet;
+use crate::unet::{Prompt, UNet};
 use crate::vae::Vae;
 use crate::{
     Error, FieldError, Job, LoadError, LoadOptions, ModelInfo, Picture, Precision, Request, SchedulerKind,
@@ -109,7 +109,7 @@ impl Pipeline {
         let begin = Instant::now();
         let guidance = Guidance::new(request.guidance_scale, request.guidance_rescale);
         let mut warnings = Vec::new();
-        let context = self.encode_prompts(request, guidance, &mut warnings)?;
+        let prompt = self.unet.look_at(&self.encode_prompts(request, guidance, &mut warnings)?)?;
 
         let mut generator = TorchGenerator::new(request.seed);
         let factor = self.vae.factor();
@@ -127,7 +127,7 @@ impl Pipeline {
         };
         let mut job = Job {
             latents: latents.to_device(&self.device)?,
-            context,
+            prompt,
             guidance,
             scheduler,
             generator,
@@ -176,7 +176,7 @@ impl Pipeline {
         if let Some(other) = jobs.iter().find(|job| job.latents.dims() != first) {
             return Err(Error::MixedShapes { first, other: other.latents.dims().to_vec() });
         }
-        let (mut latents, mut contexts, mut timesteps) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut latents, mut timesteps) = (Vec::new(), Vec::new());
         for job in &jobs {
             let input = job.scheduler.scale_model_input(&job.latents)?;
             let timestep = job.scheduler.timesteps().get(job.done).copied().unwrap_or_default();
@@ -184,10 +184,9 @@ impl Pipeline {
                 latents.push(input.clone());
                 timesteps.push(timestep);
             }
-            contexts.push(job.context.clone());
         }
-        let output =
-            self.unet.forward(&Tensor::cat(&latents, 0)?, &timesteps, &Tensor::cat(&contexts, 0)?)?;
+        let prompt = Prompt::join(&jobs.iter().map(|job| &job.prompt).collect::<Vec<_>>())?;
+        let output = self.unet.forward(&Tensor::cat(&latents, 0)?, &timesteps, &prompt)?;
         let mut row = 0;
         for job in &mut jobs {
             let rows = job.guidance.rows();

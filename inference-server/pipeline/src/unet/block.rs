@@ -2,6 +2,7 @@
 
 use candle_core::{Result, Tensor};
 
+use super::prompt::Layers;
 use super::transformer::{Transformer, TransformerShape};
 use crate::LoadError;
 use crate::blocks::{Downsample, ResnetBlock, ResnetShape, Upsample};
@@ -34,11 +35,16 @@ impl Layer {
         shapes.iter().enumerate().map(|(i, shape)| Self::load(weights, i, *shape)).collect()
     }
 
-    fn forward(&self, x: &FeatureMap, time: &Tensor, context: &Tensor) -> Result<FeatureMap> {
+    /// Adds what the layer sees of a prompt to `layers`.
+    fn look_at(&self, context: &Tensor, layers: &mut Vec<Tensor>) -> Result<()> {
+        self.transformer.as_ref().map_or(Ok(()), |transformer| transformer.look_at(context, layers))
+    }
+
+    fn forward(&self, x: &FeatureMap, time: &Tensor, prompt: &mut Layers<'_>) -> Result<FeatureMap> {
         let x = self.resnet.forward(x, Some(time))?;
         match &self.transformer {
             None => Ok(x),
-            Some(transformer) => transformer.forward(&x, context),
+            Some(transformer) => transformer.forward(&x, prompt),
         }
     }
 }
@@ -67,16 +73,21 @@ impl DownBlock {
         Ok(Self { layers: Layer::load_all(weights, &shape.layers)?, downsample: downsample.transpose()? })
     }
 
+    /// Adds what the block sees of a prompt to `layers`, in the order in which [`Self::forward`] takes it.
+    pub(super) fn look_at(&self, context: &Tensor, layers: &mut Vec<Tensor>) -> Result<()> {
+        self.layers.iter().try_for_each(|layer| layer.look_at(context, layers))
+    }
+
     /// Every map that is made goes onto `skips`, for the way up.
     pub(super) fn forward(
         &self,
         mut x: FeatureMap,
         time: &Tensor,
-        context: &Tensor,
+        prompt: &mut Layers<'_>,
         skips: &mut Vec<FeatureMap>,
     ) -> Result<FeatureMap> {
         for layer in &self.layers {
-            x = layer.forward(&x, time, context)?;
+            x = layer.forward(&x, time, prompt)?;
             skips.push(x.clone());
         }
         if let Some(downsample) = &self.downsample {
@@ -101,8 +112,13 @@ impl MidBlock {
         })
     }
 
-    pub(super) fn forward(&self, x: &FeatureMap, time: &Tensor, context: &Tensor) -> Result<FeatureMap> {
-        self.last.forward(&self.first.forward(x, time, context)?, Some(time))
+    /// As [`DownBlock::look_at`].
+    pub(super) fn look_at(&self, context: &Tensor, layers: &mut Vec<Tensor>) -> Result<()> {
+        self.first.look_at(context, layers)
+    }
+
+    pub(super) fn forward(&self, x: &FeatureMap, time: &Tensor, prompt: &mut Layers<'_>) -> Result<FeatureMap> {
+        self.last.forward(&self.first.forward(x, time, prompt)?, Some(time))
     }
 }
 
@@ -118,17 +134,22 @@ impl UpBlock {
         Ok(Self { layers: Layer::load_all(weights, &shape.layers)?, upsample: upsample.transpose()? })
     }
 
+    /// Adds what the block sees of a prompt to `layers`, in the order in which [`Self::forward`] takes it.
+    pub(super) fn look_at(&self, context: &Tensor, layers: &mut Vec<Tensor>) -> Result<()> {
+        self.layers.iter().try_for_each(|layer| layer.look_at(context, layers))
+    }
+
     /// Every layer takes the last of `skips` beside what came from below.
     pub(super) fn forward(
         &self,
         mut x: FeatureMap,
         time: &Tensor,
-        context: &Tensor,
+        prompt: &mut Layers<'_>,
         skips: &mut Vec<FeatureMap>,
     ) -> Result<FeatureMap> {
         for layer in &self.layers {
             let Some(skip) = skips.pop() else { candle_core::bail!("more layers on the way up than down") };
-            x = layer.forward(&x.beside(&skip)?, time, context)?;
+            x = layer.forward(&x.beside(&skip)?, time, prompt)?;
         }
         match (&self.upsample, skips.last()) {
             // The size of the map that comes next, which is not twice this one's where a side was odd.

@@ -3,15 +3,18 @@
 
 mod block;
 mod config;
+mod prompt;
 #[cfg(test)]
 mod tests;
 mod time;
 mod transformer;
 
-use candle_core::{Result, Tensor};
+use candle_core::{DType, Result, Tensor};
 
 use self::block::{DownBlock, MidBlock, UpBlock};
 use self::config::Config;
+pub(crate) use self::prompt::Prompt;
+use self::prompt::Layers;
 use self::time::TimeEmbedding;
 use crate::LoadError;
 use crate::checkpoint::{ConfigFile, Weights};
@@ -27,6 +30,8 @@ pub(crate) struct UNet {
     up: Vec<UpBlock>,
     norm_out: GroupNorm,
     conv_out: Conv2d,
+    /// Of what flows through.
+    dtype: DType,
 }
 
 impl UNet {
@@ -48,6 +53,7 @@ impl UNet {
                 .collect::<std::result::Result<_, _>>()?,
             norm_out: GroupNorm::load(&weights.pp("conv_norm_out"), config.groups, first, config.eps)?,
             conv_out: Conv2d::load(&weights.pp("conv_out"), first, config.outputs, config.conv_out_kernel)?,
+            dtype: weights.dtype(),
             config,
         })
     }
@@ -72,10 +78,24 @@ impl UNet {
         self.config.context
     }
 
+    /// What the layers see of `context` `(rows, tokens, width)`.
+    pub(crate) fn look_at(&self, context: &Tensor) -> Result<Prompt> {
+        let context = context.to_dtype(self.dtype)?;
+        let mut layers = Vec::new();
+        self.down.iter().try_for_each(|block| block.look_at(&context, &mut layers))?;
+        self.mid.look_at(&context, &mut layers)?;
+        self.up.iter().try_for_each(|block| block.look_at(&context, &mut layers))?;
+        Ok(Prompt::new(layers, context.dim(0)?))
+    }
+
     /// The predicted noise (or velocity, or sample) `(batch, channels, height, width)` for latents of that shape, one
-    /// timestep a row, and `context` `(batch, tokens, width)`.
-    pub(crate) fn forward(&self, latents: &Tensor, timesteps: &[f64], context: &Tensor) -> Result<Tensor> {
-        let dtype = context.dtype();
+    /// timestep and one row of the prompt for each.
+    pub(crate) fn forward(&self, latents: &Tensor, timesteps: &[f64], prompt: &Prompt) -> Result<Tensor> {
+        if latents.dim(0)? != prompt.rows() {
+            candle_core::bail!("{:?} latents and {} rows of a prompt", latents.dims(), prompt.rows());
+        }
+        let dtype = self.dtype;
+        let mut seen = Layers::of(prompt);
         let mut x = latents.to_dtype(dtype)?;
         if self.config.center_input_sample {
             x = ((x * 2.0)? - 1.0)?;
@@ -85,11 +105,11 @@ impl UNet {
         let mut x = self.conv_in.forward(&FeatureMap::new(&x)?)?;
         let mut skips = vec![x.clone()];
         for block in &self.down {
-            x = block.forward(x, &time, context, &mut skips)?;
+            x = block.forward(x, &time, &mut seen, &mut skips)?;
         }
-        x = self.mid.forward(&x, &time, context)?;
+        x = self.mid.forward(&x, &time, &mut seen)?;
         for block in &self.up {
-            x = block.forward(x, &time, context, &mut skips)?;
+            x = block.forward(x, &time, &mut seen, &mut skips)?;
         }
         let x = self.norm_out.forward_with(&x, self.config.activation)?;
         self.conv_out.forward(&x)?.into_tensor()?.to_dtype(latents.dtype())

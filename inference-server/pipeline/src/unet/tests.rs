@@ -12,14 +12,15 @@ fn an_evaluation_is_diffusers_own_for_every_architecture() {
         let unet = UNet::load(checkpoint.config("unet/config.json").unwrap(), &weights).unwrap();
         let want = golden::tensors(name);
         let (latents, context) = (&want["latents"], &want["context"]);
-        let got = unet.forward(latents, &[1.0, 1.0], context).unwrap();
+        let prompt = unet.look_at(context).unwrap();
+        let got = unet.forward(latents, &[1.0, 1.0], &prompt).unwrap();
         golden::assert_close(&got, &want["unet_1"], name);
-        let got = unet.forward(latents, &[981.0, 333.5], context).unwrap();
+        let got = unet.forward(latents, &[981.0, 333.5], &prompt).unwrap();
         golden::assert_close(&got, &want["unet_mixed"], name);
 
         // A row alone is bit for bit the row in a batch.
         let row = |x: &candle_core::Tensor, i| x.narrow(0, i, 1).unwrap();
-        let alone = unet.forward(&row(latents, 1), &[333.5], &row(context, 1)).unwrap();
+        let alone = unet.forward(&row(latents, 1), &[333.5], &unet.look_at(&row(context, 1)).unwrap()).unwrap();
         let bits = |x: &candle_core::Tensor| x.flatten_all().unwrap().to_vec1::<f32>().unwrap();
         assert_eq!(bits(&alone), bits(&row(&got, 1)), "{name}");
     }

@@ -2,6 +2,7 @@
 
 use candle_core::{D, DType, Result, Tensor};
 
+use super::prompt::Layers;
 use crate::LoadError;
 use crate::checkpoint::Weights;
 use crate::ops::{Activation, FeatureMap, GroupNorm, LayerNorm, Linear, Sees, attention};
@@ -47,11 +48,21 @@ impl Transformer {
         })
     }
 
-    /// `context` is `(batch, tokens, width)`.
-    pub(super) fn forward(&self, x: &FeatureMap, context: &Tensor) -> Result<FeatureMap> {
+    /// Adds what the blocks see of a prompt `(batch, tokens, width)` to `layers`.
+    pub(super) fn look_at(&self, context: &Tensor, layers: &mut Vec<Tensor>) -> Result<()> {
+        let attentions = self.blocks.iter().flat_map(|block| [&block.attention1, &block.attention2]);
+        for attention in attentions {
+            if let Projections::OfAnother { key_value, .. } = &attention.projections {
+                layers.push(key_value.forward(context)?);
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn forward(&self, x: &FeatureMap, prompt: &mut Layers<'_>) -> Result<FeatureMap> {
         let mut tokens = self.into.forward(&self.norm.forward(x)?.tokens()?)?;
         for block in &self.blocks {
-            tokens = block.forward(&tokens, context)?;
+            tokens = block.forward(&tokens, prompt)?;
         }
         x.with_tokens(&self.out.forward_onto(&tokens, &x.tokens()?)?)
     }
@@ -83,9 +94,9 @@ impl Block {
         })
     }
 
-    fn forward(&self, x: &Tensor, context: &Tensor) -> Result<Tensor> {
-        let x = self.attention1.forward_onto(&self.norm1.forward(x)?, context, x)?;
-        let x = self.attention2.forward_onto(&self.norm2.forward(&x)?, context, &x)?;
+    fn forward(&self, x: &Tensor, prompt: &mut Layers<'_>) -> Result<Tensor> {
+        let x = self.attention1.forward_onto(&self.norm1.forward(x)?, prompt, x)?;
+        let x = self.attention2.forward_onto(&self.norm2.forward(&x)?, prompt, &x)?;
         self.feed_forward.forward_onto(&self.norm3.forward(&x)?, &x)
     }
 }
@@ -101,7 +112,7 @@ struct Attention {
 enum Projections {
     /// All three of the same tokens.
     OfItself(Linear),
-    /// Queries of the tokens; keys and values of what they look at.
+    /// Queries of the tokens; keys and values of the prompt, which are the same at every step.
     OfAnother { query: Linear, key_value: Linear },
 }
 
@@ -125,8 +136,8 @@ impl Attention {
         Ok(Self { heads, upcast, projections, out: Linear::load(&weights.pp("to_out.0"), channels, channels)? })
     }
 
-    /// What `x` finds in itself or in `context`, added to `residual`.
-    fn forward_onto(&self, x: &Tensor, context: &Tensor, residual: &Tensor) -> Result<Tensor> {
+    /// What `x` finds in itself or in the prompt, added to `residual`.
+    fn forward_onto(&self, x: &Tensor, prompt: &mut Layers<'_>, residual: &Tensor) -> Result<Tensor> {
         let width = x.dim(D::Minus1)?;
         let part = |x: &Tensor, i| x.narrow(D::Minus1, i * width, width);
         let (q, k, v) = match &self.projections {
@@ -134,9 +145,9 @@ impl Attention {
                 let all = layer.forward(x)?;
                 (part(&all, 0)?, part(&all, 1)?, part(&all, 2)?)
             }
-            Projections::OfAnother { query, key_value } => {
-                let both = key_value.forward(context)?;
-                (query.forward(x)?, part(&both, 0)?, part(&both, 1)?)
+            Projections::OfAnother { query, .. } => {
+                let both = prompt.take()?;
+                (query.forward(x)?, part(both, 0)?, part(both, 1)?)
             }
         };
         if !self.upcast {
