@@ -1,5 +1,6 @@
 """The table of docs/performance.md from a run's figures and pictures."""
 import math
+import textwrap
 from importlib.metadata import version
 
 import numpy as np
@@ -28,8 +29,8 @@ class Figures:
         return self.made.get((name, part), {}).get("figures", {}).get(key)
 
     def cell(self, name, part, key):
-        kept = self.made.get((name, part))
-        if kept is None:
+        kept = self.made.get((name, part)) or self.made.get((name, "short"))
+        if kept is None or (kept["part"] != part and "figures" in kept):
             return "-"
         value = kept.get("figures", {}).get(key)
         return "failed" if value is None else f"{value:.3f}" if value < 1 else f"{value:.2f}"
@@ -67,21 +68,18 @@ def block(rows, made, inputs, machine, title):
 
 
 def head(made, inputs, machine, title):
-    whens = sorted(kept["when"] for kept in made.values())
-    span = "nothing measured yet" if not whens else f"{whens[0]} to {whens[-1]} UTC"
-    others = [kept["others"] for kept in made.values()]
-    busy = f"; other programs took {min(others):.0%} to {max(others):.0%} of the processors meanwhile" if others else ""
+    whens = sorted(kept["when"] for kept in made.values()) or ["nothing measured yet"]
+    others = sorted(kept["others"] for kept in made.values()) or [0.0]
     timed = inputs["walks"]["short"]["steps"] - 1
-    return [
-        f"Measured by `{title}` on {machine}, {span}{busy}. Each figure comes from a process of its own, one after the other,",
-        f"2 threads each: torch {version('torch').partition('+')[0]} with diffusers {version('diffusers')}, OpenVINO "
-        f"{version('openvino').partition('-')[0]}, {inputs['versions']}.",
-        f"The checkpoint has Stable Diffusion v1-4's exact shape and random weights (`inference-server/bench/sd14.py`); "
-        f"{inputs['size']} x {inputs['size']} pixels,",
-        f"guidance {inputs['guidance_scale']}, so a UNet step is two rows. A step is the median of {timed} after one to warm up, the "
-        "decoder of 2, the text encoder",
-        "(both prompts) of 3. The whole pictures are the first that their process draws, without the load.",
-    ]
+    return paragraph(
+        f"Measured by `{title}` on {machine}, {whens[0]} to {whens[-1]} UTC. Other programs took "
+        f"{100 * others[len(others) // 2]:.0f} % of the processors in the median and {100 * others[-1]:.0f} % at most, which lengthens "
+        "the figures. Each process measures one row, one after the other, with 2 threads: "
+        f"torch {version('torch').partition('+')[0]} with diffusers {version('diffusers')}, OpenVINO "
+        f"{version('openvino').partition('-')[0]}, {inputs['versions']}. The checkpoint has Stable Diffusion v1-4's exact shape and "
+        f"random weights (`inference-server/bench/sd14.py`); {inputs['size']} x {inputs['size']} pixels, guidance "
+        f"{inputs['guidance_scale']}, so a UNet step is two rows. A step is the median of {timed} after one to warm up, the decoder of 2, "
+        "the text encoder (both prompts) of 3. The whole pictures are the first that their process draws, without the load.")
 
 
 def notes(made, inputs, figures):
@@ -90,19 +88,25 @@ def notes(made, inputs, figures):
         if "failed" in kept:
             failed.setdefault(name, kept["failed"].replace("|", "/"))
     contrast = ", ".join(figures.contrast()) or "?"
-    return [
-        f"- PSNR: the decoded picture (8 bits) against {REFERENCE}'s, drawn from the same weights, prompt, seed and noise; short is a "
-        f"DPM-Solver++ picture of {inputs['walks']['short']['steps']}",
-        f"  steps. The reference pictures' pixels have a standard deviation of {contrast}: two unlike pictures have about 11 dB.",
-        "- Against ours: seconds of a step divided by ours of the same precision (f16 by our bf16).",
-        "- Load: files in the page cache, without starting the interpreter. OpenVINO's is that of models that were converted before,",
-        "  with fixed shapes. Peak memory: of the whole process with all three models.",
-        "- stable-diffusion.cpp keeps convolutions in f16 whatever the row says, and evaluates the two rows one after the other. It",
-        "  starts from noise times sigma, diffusers from noise times sqrt(1 + sigma^2), which shows in the short picture. It has",
-        "  no PNDM: its 50 steps are of its own ipndm (50 evaluations, PNDM has 51), so that picture is not compared.",
-        "- candle-transformers has neither scheduler: the bench gives it diffusers' steps (`inference-server/bench/inputs.py`).",
-        *(f"- {name} failed: {reason}" for name, reason in failed.items()),
+    texts = [
+        f"PSNR: the decoded picture (8 bits) against {REFERENCE}'s, drawn from the same weights, prompt, seed and noise; short is a "
+        f"DPM-Solver++ picture of {inputs['walks']['short']['steps']} steps. The reference pictures' pixels have a standard deviation "
+        f"of {contrast}; two unlike pictures of that contrast have about 12 dB.",
+        "Against ours: seconds of a step divided by ours of the same precision (f16 by our bf16).",
+        "Load: files in the page cache, without starting the interpreter. OpenVINO's is that of models that were converted before, "
+        "with fixed shapes. Peak memory: of the whole process with all three models, mapped files included.",
+        "stable-diffusion.cpp keeps convolutions in f16 whatever the row says, and evaluates the two rows one after the other. It "
+        "starts from noise times sigma, diffusers from noise times sqrt(1 + sigma^2), which shows most in the short picture. It has "
+        "no PNDM: its 50 steps are of its own ipndm (50 evaluations, PNDM has 51), so that picture is not compared.",
+        "candle-transformers has neither scheduler: the bench gives it diffusers' steps (`inference-server/bench/inputs.py`).",
+        *(f"{name} failed: {reason}" for name, reason in failed.items()),
     ]
+    return [line for text in texts for line in paragraph(text, "- ")]
+
+
+def paragraph(text, first=""):
+    return textwrap.wrap(text, 120, initial_indent=first, subsequent_indent=" " * len(first), break_long_words=False,
+                         break_on_hyphens=False)
 
 
 def write(docs, text):
