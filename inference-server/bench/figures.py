@@ -1,4 +1,4 @@
-"""What the Python peers share: reading the inputs, the clock, peak memory. Standard library only, so that it costs none."""
+"""What the Python peers share: inputs, clock, peak memory. Standard library only, so that it costs no memory itself."""
 import json
 import resource
 import statistics

@@ -1,8 +1,10 @@
 """Writes what all rows of `make bench` share: inputs.py CHECKPOINT FOLDER STEPS VERSIONS.
 
-They go to inputs.json and inputs.safetensors in FOLDER. VERSIONS are words for the table. The walks let a program without diffusers' schedulers take exactly their steps. A linear multistep scheduler's latents are
-a weighted sum of the first noise and of the model's outputs so far, so each walk is a list of timesteps and, before each
-evaluation and at the end, those weights. They come from running diffusers' scheduler on unit vectors.
+They go to inputs.json and inputs.safetensors in FOLDER. VERSIONS are words for the table.
+
+The walks let a program without diffusers' schedulers take exactly their steps. A linear multistep scheduler's latents
+are a weighted sum of the first noise and of the model's outputs so far, so each walk is a list of timesteps and, before
+each evaluation and at the end, those weights. They come from running diffusers' scheduler on unit vectors.
 """
 import json
 import sys
@@ -42,8 +44,8 @@ def main(checkpoint, folder, steps, versions):
     walks = dict(short=walk("dpm_solver_multistep", dpm, steps + 1), dpm20=walk("dpm_solver_multistep", dpm, 20),
                  pndm50=walk("pndm", pndm, 50))
     (folder / "inputs.json").write_text(json.dumps(dict(
-        prompt=PROMPT, negative_prompt=NEGATIVE, seed=SEED, guidance_scale=GUIDANCE, size=SIZE, tokens=tokens, walks=walks,
-        versions=versions, checkpoint=[weights.st_size, int(weights.st_mtime)])))
+        prompt=PROMPT, negative_prompt=NEGATIVE, seed=SEED, guidance_scale=GUIDANCE, size=SIZE, tokens=tokens,
+        walks=walks, versions=versions, checkpoint=[weights.st_size, int(weights.st_mtime)])))
     noise = torch.randn(1, 4, SIZE // 8, SIZE // 8, generator=torch.Generator().manual_seed(SEED))
     save_file({"noise": noise}, folder / "inputs.safetensors")
 

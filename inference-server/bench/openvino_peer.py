@@ -1,4 +1,7 @@
-"""Times OpenVINO: openvino_peer.py CONVERTED INPUTS f32|bf16 short|dpm20|pndm50 PICTURE -> a line of JSON. No torch here."""
+"""Times OpenVINO: openvino_peer.py CONVERTED INPUTS f32|bf16 short|dpm20|pndm50 PICTURE -> a line of JSON.
+
+No torch here, so that its memory is OpenVINO's own.
+"""
 import sys
 
 import numpy as np

@@ -12,8 +12,7 @@ PICTURES = PARTS[1:]
 
 @dataclass
 class Row:
-    """`command` takes CHECKPOINT-or-converted INPUTS PRECISION PART PICTURE after it. `made_of`: files and versions that the
-    figures hang on."""
+    """`command` takes MODEL INPUTS PRECISION PART PICTURE after it. `made_of`: files and versions that figures hang on."""
     name: str
     precision: str
     command: list
@@ -47,7 +46,8 @@ def rows(checkpoint, converted, binary, oracle, sdcpp, sdcpp_version):
         return Row(f"candle-transformers {precision}", precision, [binary, "candle"], checkpoint, [binary])
 
     def torch(precision):
-        return Row(f"torch {precision}", precision, python(oracle, "torch_peer"), checkpoint, of("torch_peer", diffusers))
+        return Row(f"torch {precision}", precision, python(oracle, "torch_peer"), checkpoint,
+                   of("torch_peer", diffusers))
 
     def openvino(precision):
         return Row(f"OpenVINO {precision}", precision, python(oracle, "openvino_peer"), converted,

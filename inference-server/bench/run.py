@@ -1,7 +1,7 @@
 """Measures the rows that are not measured yet and writes the table: run.py --help.
 
-Every figure is kept as a line of JSON in FOLDER/results.jsonl as soon as it is there, so that a run that was cut goes on
-where it was. A line counts as long as what it was measured with is the same (program, versions, inputs, machine).
+Every figure is kept as a line of JSON in FOLDER/results.jsonl as soon as it is there, so that a run that was cut goes
+on where it was. A line counts as long as what it was measured with is the same (program, versions, inputs, machine).
 """
 import argparse
 import json
@@ -93,12 +93,14 @@ def arguments():
 
 def main():
     given = arguments()
-    inputs, results = json.loads((given.folder / "inputs.json").read_text()), Results(given.folder / "results.jsonl")
+    inputs = json.loads((given.folder / "inputs.json").read_text())
+    results = Results(given.folder / "results.jsonl")
     every = rows(given.checkpoint, given.converted, given.binary, sys.executable, given.sdcpp, given.sdcpp_version)
     only = [name.strip() for name in given.only.split(",") if name.strip()]
     unknown = set(only) - {row.name for row in every}
     if unknown:
-        sys.exit(f"bench: no row is called {', '.join(sorted(unknown))}; there are {', '.join(row.name for row in every)}")
+        names = ", ".join(row.name for row in every)
+        sys.exit(f"bench: no row is called {', '.join(sorted(unknown))}; there are {names}")
     parts = PARTS if given.pictures else [part for part in PARTS if part not in PICTURES]
     what, made = machine.facts(), {}
     # Steps of every row first, side by side; the whole pictures after them.
@@ -113,8 +115,9 @@ def main():
                 print(f"== bench: {row.name}, {part}", file=sys.stderr, flush=True)
                 picture.unlink(missing_ok=True)
                 read_ahead(row.model)
-                kept = dict(row=row.name, part=part, key=key, when=datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M"),
-                            **measure(row.argv(given.folder, part, picture), given.folder / f"{row.slug}.{part}.log"))
+                when = datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M")
+                measured = measure(row.argv(given.folder, part, picture), given.folder / f"{row.slug}.{part}.log")
+                kept = dict(row=row.name, part=part, key=key, when=when, **measured)
                 results.add(**kept)
                 print(f"   {kept.get('figures') or 'failed: ' + kept['failed']}", file=sys.stderr, flush=True)
             if kept and able:

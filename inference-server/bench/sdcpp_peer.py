@@ -1,8 +1,8 @@
-"""Times stable-diffusion.cpp: sdcpp_peer.py CHECKPOINT INPUTS f32|f16|bf16 short|dpm20|pndm50 PICTURE -> a line of JSON.
+"""Times stable-diffusion.cpp: sdcpp_peer.py CHECKPOINT INPUTS f32|f16|bf16 short|dpm20|pndm50 PICTURE -> a line of JSON
 
-It has no PNDM: pndm50 is 50 steps of its own ipndm, for the time alone. Its DPM-Solver++ (dpm++2m) gets diffusers' sigmas
-and draws torch's noise. Seconds of the text encoder and the decoder are those of its log, seconds of a step lie between
-its progress calls.
+It has no PNDM: pndm50 is 50 steps of its own ipndm, for the time alone. Its DPM-Solver++ (dpm++2m) gets diffusers'
+sigmas and draws torch's noise. Seconds of the text encoder and the decoder are those of its log, seconds of a step lie
+between its progress calls.
 """
 import re
 import sys

@@ -1,4 +1,4 @@
-"""Times diffusers' own pipeline: torch_peer.py CHECKPOINT INPUTS f32|bf16 short|dpm20|pndm50 PICTURE -> a line of JSON."""
+"""Times diffusers' pipeline: torch_peer.py CHECKPOINT INPUTS f32|bf16 short|dpm20|pndm50 PICTURE -> a line of JSON."""
 import sys
 import time
 
@@ -23,9 +23,10 @@ def main(checkpoint, folder, precision, part, picture):
     clock = []
 
     def draw(output):
-        return pipe(prompts[0], negative_prompt=prompts[1], num_inference_steps=walk["steps"], latents=noise,
-                    guidance_scale=given["guidance_scale"], height=given["size"], width=given["size"], output_type=output,
-                    callback_on_step_end=lambda *_: clock.append(time.perf_counter()) or {}).images
+        return pipe(
+            prompts[0], negative_prompt=prompts[1], num_inference_steps=walk["steps"], latents=noise, output_type=output,
+            guidance_scale=given["guidance_scale"], height=given["size"], width=given["size"],
+            callback_on_step_end=lambda *_: clock.append(time.perf_counter()) or {}).images
 
     if part != "short":
         seconds, pictures = timed(draw, "pil")

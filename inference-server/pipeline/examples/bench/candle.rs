@@ -68,9 +68,14 @@ impl Models {
         })
     }
 
-    /// `(2, 77, 768)`.
+    /// `(2, 77, 768)`. One prompt at a time: its mask does not fit two.
     fn text(&self, inputs: &Inputs) -> Outcome<Tensor> {
-        Ok(self.text_encoder.forward(&Tensor::new(inputs.tokens.clone(), &Device::Cpu)?)?)
+        let encode = |ids: &Vec<u32>| {
+            let ids = Tensor::new(ids.as_slice(), &Device::Cpu)?.unsqueeze(0)?;
+            self.text_encoder.forward(&ids)
+        };
+        let rows = inputs.tokens.iter().map(encode).collect::<candle_core::Result<Vec<Tensor>>>()?;
+        Ok(Tensor::cat(&rows, 0)?)
     }
 
     /// The latents at the end, and the seconds of each evaluation.
