@@ -12,7 +12,7 @@ PICTURES = PARTS[1:]
 
 @dataclass
 class Row:
-    """`command` takes MODEL INPUTS PRECISION PART PICTURE after it. `made_of`: files and versions that figures hang on."""
+    """`command` takes MODEL INPUTS PRECISION PART PICTURE after it. `made_of`: what figures hang on."""
     name: str
     precision: str
     command: list

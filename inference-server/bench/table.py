@@ -74,13 +74,13 @@ def head(made, inputs, machine, title):
     torch, openvino = version("torch").partition("+")[0], version("openvino").partition("-")[0]
     return paragraph(f"""
         Measured by `{title}` on {machine}, {whens[0]} to {whens[-1]} UTC. Other programs took {median:.0f} % of the
-        processors in the median and {most:.0f} % at most, which lengthens the figures. Each process measures one row, one
-        after the other, with 2 threads: torch {torch} with diffusers {version("diffusers")}, OpenVINO {openvino},
-        {inputs["versions"]}. The checkpoint has Stable Diffusion v1-4's exact shape and random weights
+        processors in the median and {most:.0f} % at most, which lengthens the figures. Each figure comes from a process
+        of its own, one after the other, 2 threads each: torch {torch} with diffusers {version("diffusers")}, OpenVINO
+        {openvino}, {inputs["versions"]}. The checkpoint has Stable Diffusion v1-4's exact shape and random weights
         (`inference-server/bench/sd14.py`); {inputs["size"]} x {inputs["size"]} pixels, guidance
         {inputs["guidance_scale"]}, so a UNet step is two rows. A step is the median of
-        {inputs["walks"]["short"]["steps"] - 1} after one to warm up, the decoder of 2, the text encoder (both prompts) of 3.
-        The whole pictures are the first that their process draws, without the load.""")
+        {inputs["walks"]["short"]["steps"] - 1} after one to warm up, the decoder of 2, the text encoder (both prompts)
+        of 3. The whole pictures are the first that their process draws, without the load.""")
 
 
 def notes(made, inputs, figures):
@@ -89,17 +89,18 @@ def notes(made, inputs, figures):
         if "failed" in kept:
             failed.setdefault(name, kept["failed"].replace("|", "/"))
     texts = [
-        f"""PSNR: the decoded picture (8 bits) against {REFERENCE}'s, drawn from the same weights, prompt, seed and noise;
-        short is a DPM-Solver++ picture of {inputs["walks"]["short"]["steps"]} steps. The reference pictures' pixels have a
-        standard deviation of {", ".join(figures.contrast()) or "?"}; two unlike pictures of 48 have about 12 dB.""",
+        f"""PSNR: the decoded picture (8 bits) against {REFERENCE}'s, drawn from the same weights, prompt, seed and
+        noise; short is a DPM-Solver++ picture of {inputs["walks"]["short"]["steps"]} steps. The reference pictures'
+        pixels have a standard deviation of {", ".join(figures.contrast()) or "?"}; two unlike pictures of 48 have about
+        12 dB.""",
         "Against ours: seconds of a step divided by ours of the same precision (f16 by our bf16).",
         """Load: files in the page cache, without starting the interpreter. OpenVINO's is that of models that were
         converted before, with fixed shapes. Peak memory: of the whole process with all three models, mapped files
         included.""",
-        """stable-diffusion.cpp keeps convolutions in f16 whatever the row says, and evaluates the two rows one after the
-        other. It starts from noise times sigma, diffusers from noise times sqrt(1 + sigma^2), which shows most in the
-        short picture. It has no PNDM: its 50 steps are of its own ipndm (50 evaluations, PNDM has 51), so that picture
-        is not compared. Its text encoder is the median of 2.""",
+        """stable-diffusion.cpp keeps convolutions in f16 whatever the row says, and evaluates the two rows one after
+        the other. It starts from noise times sigma, diffusers from noise times sqrt(1 + sigma^2), which shows most in
+        the short picture. It has no PNDM: its 50 steps are of its own ipndm (50 evaluations, PNDM has 51), so that
+        picture is not compared. Its text encoder is the median of 2.""",
         """candle-transformers has neither scheduler: the bench gives it diffusers' steps
         (`inference-server/bench/inputs.py`).""",
         *(f"{name} failed: {reason}" for name, reason in failed.items()),

@@ -24,8 +24,8 @@ def main(checkpoint, folder, precision, part, picture):
 
     def draw(output):
         return pipe(
-            prompts[0], negative_prompt=prompts[1], num_inference_steps=walk["steps"], latents=noise, output_type=output,
-            guidance_scale=given["guidance_scale"], height=given["size"], width=given["size"],
+            prompts[0], negative_prompt=prompts[1], num_inference_steps=walk["steps"], latents=noise,
+            guidance_scale=given["guidance_scale"], height=given["size"], width=given["size"], output_type=output,
             callback_on_step_end=lambda *_: clock.append(time.perf_counter()) or {}).images
 
     if part != "short":
