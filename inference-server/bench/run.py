@@ -53,16 +53,11 @@ def read_ahead(folder):
 
 
 class Results:
-    """The kept lines; the newest of a row's part counts."""
+    """The kept lines, one of each row's part."""
 
     def __init__(self, path):
-        self.path, self.lines = path, {}
-        for line in path.read_text().splitlines() if path.exists() else []:
-            try:
-                kept = json.loads(line)
-                self.lines[kept["row"], kept["part"]] = kept
-            except (ValueError, KeyError):
-                pass  # A line that was cut.
+        lines = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+        self.path, self.lines = path, {(line["row"], line["part"]): line for line in lines}
 
     def get(self, row, part, key):
         kept = self.lines.get((row, part))
@@ -70,13 +65,17 @@ class Results:
 
     def add(self, **line):
         self.lines[line["row"], line["part"]] = line
-        with open(self.path, "a") as file:
-            file.write("\n" * needs_newline(self.path) + json.dumps(line) + "\n")
+        self.save()
 
+    def forget(self, names, parts):
+        self.lines = {at: line for at, line in self.lines.items() if at[0] not in names or at[1] not in parts}
+        self.save()
 
-def needs_newline(path):
-    """Whether the last line was cut."""
-    return path.exists() and path.stat().st_size > 0 and not path.read_bytes().endswith(b"\n")
+    def save(self):
+        """In one move, so that a cut run leaves no half line."""
+        draft = self.path.with_suffix(".tmp")
+        draft.write_text("".join(json.dumps(line) + "\n" for line in self.lines.values()))
+        draft.replace(self.path)
 
 
 def arguments():
@@ -86,7 +85,7 @@ def arguments():
     parser.add_argument("--sdcpp-version", required=True)
     parser.add_argument("--only", default="", help="names of rows, with commas between them")
     parser.add_argument("--pictures", type=int, default=1, help="0: no whole pictures")
-    parser.add_argument("--fresh", type=int, default=0, help="1: measure again what is there")
+    parser.add_argument("--fresh", type=int, default=0, help="1: forget what is there first")
     parser.add_argument("--title", required=True, help="the command that the table names")
     return parser.parse_args()
 
@@ -102,6 +101,9 @@ def main():
         names = ", ".join(row.name for row in every)
         sys.exit(f"bench: no row is called {', '.join(sorted(unknown))}; there are {names}")
     parts = PARTS if given.pictures else [part for part in PARTS if part not in PICTURES]
+    chosen = only or [row.name for row in every]
+    if given.fresh:
+        results.forget(chosen, parts)
     what, made = machine.facts(), {}
     # Steps of every row first, side by side; the whole pictures after them.
     for part in PARTS:
@@ -111,7 +113,7 @@ def main():
             usable = kept and "figures" in kept and picture.exists()
             # What can't take steps can't draw whole pictures.
             able = part == "short" or "figures" in made.get((row.name, "short"), {})
-            if able and part in parts and (not only or row.name in only) and (given.fresh or not usable):
+            if able and part in parts and row.name in chosen and not usable:
                 print(f"== bench: {row.name}, {part}", file=sys.stderr, flush=True)
                 picture.unlink(missing_ok=True)
                 read_ahead(row.model)
