@@ -95,8 +95,8 @@ def notes(made, inputs, figures):
         12 dB.""",
         "Against ours: seconds of a step divided by ours of the same precision (f16 by our bf16).",
         """Load: files in the page cache, without starting the interpreter. OpenVINO's is that of models that were
-        converted before, with fixed shapes. Peak memory: of the whole process with all three models, mapped files
-        included.""",
+        converted before, with fixed shapes and all constants in f16. Peak memory: of the whole process with all three
+        models, mapped files included.""",
         """stable-diffusion.cpp keeps convolutions in f16 whatever the row says, and evaluates the two rows one after
         the other. It starts from noise times sigma, diffusers from noise times sqrt(1 + sigma^2), which shows most in
         the short picture. It has no PNDM: its 50 steps are of its own ipndm (50 evaluations, PNDM has 51), so that
