@@ -35,7 +35,7 @@ charts: ## Lint the helm charts and check what they render.
 golden: ## Make the golden values again with diffusers and torch (6 GB the first time), and say what changed.
 	@OMP_NUM_THREADS=1 "$$(scripts/oracle)" inference-server/golden/run.py
 
-bench: deps ## Time Stable Diffusion's shape beside torch, OpenVINO and candle-transformers (20 minutes).
+bench: deps ## Time Stable Diffusion's shape beside torch, OpenVINO, stable-diffusion.cpp and candle, and write docs/performance.md (hours).
 	@scripts/bench
 
 kube: ## Build the Kubernetes programs that tests and the local cluster need, from their Go modules, into the cache.

@@ -10,6 +10,7 @@ from pathlib import Path
 import open_clip
 import torch
 from diffusers import AutoencoderKL, PNDMScheduler, StableDiffusionPipeline, UNet2DConditionModel
+from safetensors.torch import load_file, save_file
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
 MERGES = 48_894
@@ -31,6 +32,15 @@ def tokenizer(folder):
     return CLIPTokenizer.from_pretrained(folder)
 
 
+def name_as_published(file):
+    """Transformers 5 leaves out a prefix that v1-4's files have, and that other programs look for."""
+    tensors = load_file(file)
+    if "embeddings.token_embedding.weight" in tensors:
+        renamed = file.with_suffix(".tmp")
+        save_file({f"text_model.{name}": tensor for name, tensor in tensors.items()}, renamed, {"format": "pt"})
+        renamed.replace(file)
+
+
 def main(folder):
     torch.manual_seed(0)
     torch.set_default_dtype(torch.float16)
@@ -48,6 +58,7 @@ def main(folder):
                                 set_alpha_to_one=False, steps_offset=1),
         safety_checker=None, feature_extractor=None, requires_safety_checker=False)
     pipe.to(torch.float16).save_pretrained(folder, max_shard_size="4GB")
+    name_as_published(folder / "text_encoder" / "model.safetensors")
 
 
 if __name__ == "__main__":

@@ -1,0 +1,84 @@
+//! Our row, through the pipeline's public API.
+
+use std::path::Path;
+
+use diffusion_pipeline::{
+    ImageFormat, Job, LoadOptions, Pipeline, Precision, Request, SchedulerKind, Source,
+};
+use serde_json::{Value, json};
+
+use crate::Outcome;
+use crate::figures::{median, peak_gib, timed};
+use crate::inputs::Inputs;
+
+/// `short`: load, text encoder, steps and decoder; another part: the seconds of a whole picture.
+pub(crate) fn part(
+    checkpoint: &Path,
+    inputs: &Inputs,
+    precision: &str,
+    part: &str,
+    file: &Path,
+) -> Outcome<Value> {
+    let walk = inputs.walk(part)?;
+    let (load, pipeline) = load(checkpoint, precision)?;
+    let kind = SchedulerKind::ALL.into_iter().find(|kind| kind.name() == walk.scheduler);
+    let request = Request {
+        negative_prompt: inputs.negative_prompt.clone(),
+        seed: inputs.seed,
+        steps: walk.steps,
+        guidance_scale: inputs.guidance_scale,
+        width: inputs.size,
+        height: inputs.size,
+        scheduler: Some(kind.ok_or("the walk's scheduler has no name here")?),
+        ..pipeline.info().defaults(&inputs.prompt)
+    };
+    let (figures, picture) = if part == "short" {
+        timings(&pipeline, &request, load)?
+    } else {
+        let (seconds, picture) = timed(|| pipeline.generate(&request, |_, _| ()))?;
+        (json!({ "load": load, "picture": seconds, "peak_gib": peak_gib()? }), picture)
+    };
+    std::fs::write(file, picture.encode(ImageFormat::Png, None)?)?;
+    Ok(figures)
+}
+
+/// The checkpoint's own size and scheduler, without inputs.
+pub(crate) fn steps(checkpoint: &Path, precision: &str, steps: usize) -> Outcome<Value> {
+    let (load, pipeline) = load(checkpoint, precision)?;
+    let request =
+        Request { steps, ..pipeline.info().defaults("a photo of an astronaut riding a horse on mars") };
+    Ok(timings(&pipeline, &request, load)?.0)
+}
+
+fn load(checkpoint: &Path, precision: &str) -> Outcome<(f64, Pipeline)> {
+    let precision = match precision {
+        "f32" => Precision::F32,
+        "bf16" => Precision::Bf16,
+        _ => return Err("the precision is f32 or bf16".into()),
+    };
+    Ok(timed(|| Pipeline::load(&Source::Directory(checkpoint.into()), &LoadOptions { precision }))?)
+}
+
+/// A picture taken apart. The first start and the first step warm up.
+fn timings(
+    pipeline: &Pipeline,
+    request: &Request,
+    load: f64,
+) -> Outcome<(Value, diffusion_pipeline::Picture)> {
+    pipeline.start(request)?;
+    let jobs = (0..3).map(|_| pipeline.start(request)).collect::<Result<Vec<Job>, _>>()?;
+    let texts: Vec<f64> = jobs.iter().map(|job| job.timings().text.as_secs_f64()).collect();
+    let mut job = jobs.into_iter().next().ok_or("no job")?;
+    let mut seconds = Vec::new();
+    while !job.is_done() {
+        seconds.push(timed(|| pipeline.step(std::slice::from_mut(&mut job)))?.0);
+    }
+    let (first, _) = timed(|| pipeline.finish(&mut job))?;
+    let (second, picture) = timed(|| pipeline.finish(&mut job))?;
+    let warm = seconds.get(1..).filter(|warm| !warm.is_empty()).unwrap_or(&seconds);
+    let figures = json!({
+        "load": load, "text": median(&texts), "step": median(warm), "decode": median(&[first, second]),
+        "peak_gib": peak_gib()?,
+    });
+    Ok((figures, picture))
+}
