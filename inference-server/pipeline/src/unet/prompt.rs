@@ -1,0 +1,51 @@
+//! What the layers see of a prompt: it is the same at every step, so it is computed once for a request.
+
+use candle_core::{Result, Tensor};
+
+/// Keys and values of every cross-attention, in the order in which a step needs them.
+#[derive(Debug, Clone)]
+pub(crate) struct Prompt {
+    /// `(rows, tokens, 2 x width of the layer)` each.
+    pub(super) layers: Vec<Tensor>,
+    /// How many embeddings it was made of.
+    rows: usize,
+}
+
+impl Prompt {
+    pub(super) fn new(layers: Vec<Tensor>, rows: usize) -> Self {
+        Self { layers, rows }
+    }
+
+    /// The rows of all, one prompt's after the other's.
+    pub(crate) fn join(prompts: &[&Self]) -> Result<Self> {
+        if let [one] = prompts {
+            return Ok((*one).clone());
+        }
+        let layers = prompts.iter().map(|prompt| prompt.layers.len()).max().unwrap_or(0);
+        let join = |i| {
+            let parts: Vec<&Tensor> = prompts.iter().filter_map(|prompt| prompt.layers.get(i)).collect();
+            Tensor::cat(&parts, 0)
+        };
+        let rows = prompts.iter().map(|prompt| prompt.rows).sum();
+        Ok(Self { layers: (0..layers).map(join).collect::<Result<_>>()?, rows })
+    }
+
+    /// Rows of embeddings.
+    pub(super) fn rows(&self) -> usize {
+        self.rows
+    }
+}
+
+/// The layers' part of one step.
+pub(super) struct Layers<'a>(std::slice::Iter<'a, Tensor>);
+
+impl<'a> Layers<'a> {
+    pub(super) fn of(prompt: &'a Prompt) -> Self {
+        Self(prompt.layers.iter())
+    }
+
+    /// What the next layer sees.
+    pub(super) fn take(&mut self) -> Result<&'a Tensor> {
+        self.0.next().ok_or_else(|| candle_core::Error::Msg("a prompt of another model".into()))
+    }
+}
