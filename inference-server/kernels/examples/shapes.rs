@@ -5,7 +5,9 @@
 
 use std::time::Instant;
 
-use diffusion_kernels::{Algorithm, Attention, ConvShape, Element, Epilogue, Level, PackedConv, PackedMatrix, Rows};
+use diffusion_kernels::{
+    Algorithm, Attention, ConvShape, Element, Epilogue, Level, PackedConv, PackedMatrix, Rows,
+};
 use half::bf16;
 
 /// Best of so many runs: the machine may be shared.

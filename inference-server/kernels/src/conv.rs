@@ -277,7 +277,8 @@ mod tests {
         let mut random = Random::new(seed);
         for level in levels() {
             for i in 0..30 {
-                let (outputs, inputs) = (1 + random.below(if i % 7 == 0 { 150 } else { 20 }), 1 + random.below(70));
+                let (outputs, inputs) =
+                    (1 + random.below(if i % 7 == 0 { 150 } else { 20 }), 1 + random.below(70));
                 let shape = ConvShape { outputs, inputs, kernel: 3, stride: 1, before: 1, after: 1 };
                 let sides = [1 + random.below(3), 1 + random.below(14), 1 + random.below(14)];
                 let to = [sides[1] * (1 + i % 2), sides[2] * (1 + i % 2)];

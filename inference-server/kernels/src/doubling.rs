@@ -47,12 +47,7 @@ impl<T: Element> PackedDoubling<T> {
     ///
     /// # Panics
     /// If a slice is not as long as its shape says.
-    pub fn forward(
-        &self,
-        x: &[T],
-        [batch, height, width]: [usize; 3],
-        epilogue: &Epilogue<'_, T>,
-    ) -> Vec<T> {
+    pub fn forward(&self, x: &[T], [batch, height, width]: [usize; 3], epilogue: &Epilogue<'_, T>) -> Vec<T> {
         let Self { inputs, outputs, .. } = *self;
         assert_eq!(x.len(), batch * height * width * inputs, "every picture has all channels");
         let length = self.phases[0].row_length();

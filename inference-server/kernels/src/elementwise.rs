@@ -5,7 +5,7 @@ use std::mem::MaybeUninit;
 
 use crate::dispatch::for_every_level;
 use crate::element::Element;
-use crate::epilogue::Activation;
+use crate::epilogue::{Activation, Function, for_function};
 use crate::level::Level;
 use crate::output::{Cut, map};
 
@@ -25,22 +25,16 @@ impl Activation {
 
 for_every_level! {
     fn activate<T>(activation: Activation, x: &[T], y: &mut [MaybeUninit<T>]) {
-        // One copy for each, so that the innermost loop has no branch.
-        match activation {
-            Activation::Identity => write(x, y, |x| x),
-            Activation::Silu => write(x, y, |x| Activation::Silu.at::<FMA>(x)),
-            Activation::Gelu => write(x, y, |x| Activation::Gelu.at::<FMA>(x)),
-            Activation::QuickGelu => write(x, y, |x| Activation::QuickGelu.at::<FMA>(x)),
-        }
+        for_function!(activation, write::<T, FMA>(x, y));
     }
 }
 
 /// Both are of the same length.
 #[inline(always)]
-fn write<T: Element>(x: &[T], y: &mut [MaybeUninit<T>], f: impl Fn(f32) -> f32) {
-    y.iter_mut().zip(x).for_each(|(y, x)| {
-        y.write(T::from_f32(f(x.to_f32())));
-    });
+fn write<T: Element, const FMA: bool, F: Function>(x: &[T], y: &mut [MaybeUninit<T>]) {
+    for (y, x) in y.iter_mut().zip(x) {
+        y.write(T::from_f32(F::at::<FMA>(x.to_f32())));
+    }
 }
 
 #[cfg(test)]

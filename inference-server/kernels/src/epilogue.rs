@@ -21,23 +21,57 @@ impl Activation {
     #[cfg(test)]
     pub(crate) const ALL: [Self; 4] = [Self::Identity, Self::Silu, Self::Gelu, Self::QuickGelu];
 
-    /// The function of one number, with or without fused multiply-adds.
-    #[inline(always)]
-    pub(crate) fn at<const FMA: bool>(self, x: f32) -> f32 {
-        match self {
-            Self::Identity => x,
-            Self::Silu => times_sigmoid::<FMA>(x, x),
-            Self::Gelu => x * normal::<FMA>(x),
-            Self::QuickGelu => times_sigmoid::<FMA>(x, 1.702 * x),
-        }
-    }
-
     /// The function of one number.
     #[cfg(test)]
     pub(crate) fn of(self, x: f32) -> f32 {
-        self.at::<false>(x)
+        match self {
+            Self::Identity => Identity::at::<false>(x),
+            Self::Silu => Silu::at::<false>(x),
+            Self::Gelu => Gelu::at::<false>(x),
+            Self::QuickGelu => QuickGelu::at::<false>(x),
+        }
     }
 }
+
+/// An activation as a type, so that a loop is compiled for each and has no branch. Not a closure, which might not be
+/// inlined and would then be compiled without the level's instructions.
+pub(crate) trait Function {
+    /// The function of one number, with or without fused multiply-adds.
+    fn at<const FMA: bool>(x: f32) -> f32;
+}
+
+macro_rules! functions {
+    ($($name:ident: |$x:ident| $value:expr;)*) => {$(
+        pub(crate) struct $name;
+
+        impl Function for $name {
+            #[inline(always)]
+            fn at<const FMA: bool>($x: f32) -> f32 {
+                $value
+            }
+        }
+    )*};
+}
+
+functions! {
+    Identity: |x| x;
+    Silu: |x| times_sigmoid::<FMA>(x, x);
+    Gelu: |x| x * normal::<FMA>(x);
+    QuickGelu: |x| times_sigmoid::<FMA>(x, 1.702 * x);
+}
+
+/// `$f::<$generics, F>($arguments)` for the type `F` that an activation is.
+macro_rules! for_function {
+    ($activation:expr, $f:ident::<$($generic:tt),*>($($argument:expr),* $(,)?)) => {
+        match $activation {
+            $crate::epilogue::Activation::Identity => $f::<$($generic,)* $crate::epilogue::Identity>($($argument),*),
+            $crate::epilogue::Activation::Silu => $f::<$($generic,)* $crate::epilogue::Silu>($($argument),*),
+            $crate::epilogue::Activation::Gelu => $f::<$($generic,)* $crate::epilogue::Gelu>($($argument),*),
+            $crate::epilogue::Activation::QuickGelu => $f::<$($generic,)* $crate::epilogue::QuickGelu>($($argument),*),
+        }
+    };
+}
+pub(crate) use for_function;
 
 /// `activation(x + bias) + residual`.
 #[derive(Debug, Clone, Copy)]

@@ -3,7 +3,7 @@
 
 use crate::dispatch::for_every_level;
 use crate::element::Element;
-use crate::epilogue::Activation;
+use crate::epilogue::{Activation, Function, for_function};
 use crate::level::Level;
 
 /// Some rows of a tile of sums, and where they go.
@@ -37,62 +37,49 @@ pub(crate) unsafe fn finish<T: Element>(level: Level, f: &Finish<T>) {
 
 for_every_level! {
     fn finish_rows<T>(f: &Finish<T>) {
-        // One copy for each, so that the innermost loop has no branch.
-        match f.activation {
-            Activation::Identity => rows(f, |x| x),
-            Activation::Silu => rows(f, |x| Activation::Silu.at::<FMA>(x)),
-            Activation::Gelu => rows(f, |x| Activation::Gelu.at::<FMA>(x)),
-            Activation::QuickGelu => rows(f, |x| Activation::QuickGelu.at::<FMA>(x)),
-        }
+        for_function!(f.activation, rows::<T, FMA>(f));
     }
 }
 
 #[inline(always)]
-fn rows<T: Element>(f: &Finish<T>, activation: impl Fn(f32) -> f32 + Copy) {
+fn rows<T: Element, const FMA: bool, F: Function>(f: &Finish<T>) {
     let Finish { columns, .. } = *f;
-    // SAFETY: one vector of zeros stands for no bias: it is never longer than the widest tile.
-    let bias = |offset: usize| match f.bias.is_null() {
-        true => &NO_BIAS[..columns],
-        false => unsafe { std::slice::from_raw_parts(f.bias.add(offset), columns) },
-    };
     for row in 0..f.rows {
         // SAFETY: the caller vouches for rows and columns of all pointers, and nobody else has this part of the output.
-        let (sums, output, residual) = unsafe {
+        // A vector of zeros stands for no bias: it is as long as the widest tile.
+        unsafe {
+            let sums = f.sums.add(row * f.sums_row);
+            let numbers = |offset: usize| std::slice::from_raw_parts(sums.add(offset), columns);
+            let bias = |offset: usize| match f.bias.is_null() {
+                true => &NO_BIAS[..columns],
+                false => std::slice::from_raw_parts(f.bias.add(offset), columns),
+            };
+            let output = std::slice::from_raw_parts_mut(f.output.add(row * f.output_row), columns);
             let residual = (!f.residual.is_null())
                 .then(|| std::slice::from_raw_parts(f.residual.add(row * f.output_row), columns));
-            (
-                f.sums.add(row * f.sums_row),
-                std::slice::from_raw_parts_mut(f.output.add(row * f.output_row), columns),
-                residual,
-            )
-        };
-        // SAFETY: as above.
-        let numbers = |offset: usize| unsafe { std::slice::from_raw_parts(sums.add(offset), columns) };
-        match f.gate {
-            None => {
-                let values = numbers(0).iter().zip(bias(0)).map(|(sum, bias)| activation(sum + bias));
-                write(output, values, residual);
-            }
-            Some((gate, distance)) => {
-                let gates = numbers(gate).iter().zip(bias(distance));
-                let values = numbers(0).iter().zip(bias(0)).zip(gates);
-                let values = values.map(|((sum, bias), (gate, b))| (sum + bias) * activation(gate + b));
-                write(output, values, residual);
+            let (sums, biases) = (numbers(0), bias(0));
+            match (f.gate, residual) {
+                (None, None) => {
+                    for c in 0..columns {
+                        output[c] = T::from_f32(F::at::<FMA>(sums[c] + biases[c]));
+                    }
+                }
+                (None, Some(residual)) => {
+                    for c in 0..columns {
+                        output[c] = T::from_f32(F::at::<FMA>(sums[c] + biases[c]) + residual[c].to_f32());
+                    }
+                }
+                (Some((gate, distance)), residual) => {
+                    let (gates, gate_biases) = (numbers(gate), bias(distance));
+                    for c in 0..columns {
+                        let value = (sums[c] + biases[c]) * F::at::<FMA>(gates[c] + gate_biases[c]);
+                        let residual = residual.map_or(0.0, |residual| residual[c].to_f32());
+                        output[c] = T::from_f32(value + residual);
+                    }
+                }
             }
         }
     }
 }
 
 static NO_BIAS: [f32; 64] = [0.0; 64];
-
-#[inline(always)]
-fn write<T: Element>(output: &mut [T], values: impl Iterator<Item = f32>, residual: Option<&[T]>) {
-    match residual {
-        None => output.iter_mut().zip(values).for_each(|(place, x)| *place = T::from_f32(x)),
-        Some(residual) => output
-            .iter_mut()
-            .zip(values)
-            .zip(residual)
-            .for_each(|((place, x), residual)| *place = T::from_f32(x + residual.to_f32())),
-    }
-}

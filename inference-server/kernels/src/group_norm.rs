@@ -5,7 +5,7 @@ use std::mem::MaybeUninit;
 
 use crate::dispatch::for_every_level;
 use crate::element::Element;
-use crate::epilogue::Activation;
+use crate::epilogue::{Activation, Function, for_function};
 use crate::level::Level;
 use crate::math::multiply_add;
 use crate::output::{Cut, map};
@@ -174,24 +174,13 @@ fn distances<T: Element, const FMA: bool>(row: &[T], centre: &[f32], sum: &mut [
 
 for_every_level! {
     fn normalise<T>(affine: &Affine, activation: Activation, x: &[T], y: &mut [MaybeUninit<T>]) {
-        // One copy for each, so that the innermost loop has no branch.
-        match activation {
-            Activation::Identity => write::<T, FMA>(affine, x, y, |x| x),
-            Activation::Silu => write::<T, FMA>(affine, x, y, |x| Activation::Silu.at::<FMA>(x)),
-            Activation::Gelu => write::<T, FMA>(affine, x, y, |x| Activation::Gelu.at::<FMA>(x)),
-            Activation::QuickGelu => write::<T, FMA>(affine, x, y, |x| Activation::QuickGelu.at::<FMA>(x)),
-        }
+        for_function!(activation, write::<T, FMA>(affine, x, y));
     }
 }
 
 /// All of `y`, which is as long as `x`: whole rows.
 #[inline(always)]
-fn write<T: Element, const FMA: bool>(
-    affine: &Affine,
-    x: &[T],
-    y: &mut [MaybeUninit<T>],
-    activation: impl Fn(f32) -> f32,
-) {
+fn write<T: Element, const FMA: bool, F: Function>(affine: &Affine, x: &[T], y: &mut [MaybeUninit<T>]) {
     let channels = affine.centre.len();
     let (centre, scale, shift) =
         (&affine.centre[..channels], &affine.scale[..channels], &affine.shift[..channels]);
@@ -199,7 +188,7 @@ fn write<T: Element, const FMA: bool>(
         let (x, y) = (&x[..channels], &mut y[..channels]);
         for c in 0..channels {
             let normal = multiply_add::<FMA>(x[c].to_f32() - centre[c], scale[c], shift[c]);
-            y[c].write(T::from_f32(activation(normal)));
+            y[c].write(T::from_f32(F::at::<FMA>(normal)));
         }
     }
 }

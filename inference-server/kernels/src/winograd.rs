@@ -43,7 +43,12 @@ pub(crate) enum Winograd<T> {
 impl<T: Element> Winograd<T> {
     /// Packs `weight(i)`, the i-th of `(outputs, inputs, 3, 3)`. Squares of four are faster and round more: the inputs'
     /// transform subtracts numbers up to 100 times the size of a result.
-    pub(crate) fn new(level: Level, shape: ConvShape, four: bool, weight: impl Fn(usize) -> T + Sync) -> Self {
+    pub(crate) fn new(
+        level: Level,
+        shape: ConvShape,
+        four: bool,
+        weight: impl Fn(usize) -> T + Sync,
+    ) -> Self {
         match four {
             false => Self::Two(Sized::new(level, shape, weight)),
             true => Self::Four(Sized::new(level, shape, weight)),
@@ -227,14 +232,7 @@ impl<T: Element, X: Square> Sized<T, X> {
     }
 
     /// From a square's sums to its results.
-    fn square(
-        &self,
-        call: &Call<'_, T>,
-        sums: &Sums<'_>,
-        panel: usize,
-        square: usize,
-        results: &mut [f32],
-    ) {
+    fn square(&self, call: &Call<'_, T>, sums: &Sums<'_>, panel: usize, square: usize, results: &mut [f32]) {
         let Call { grid, epilogue, bias_step, output } = *call;
         X::output(self.level, sums, results);
         let (picture, y, x) = grid.place(square, X::OUT);

@@ -39,10 +39,7 @@ pub(super) mod two {
     /// `A^T m`.
     #[inline(always)]
     pub(in super::super) fn output(m: [Vector; 4]) -> [Vector; 2] {
-        [
-            sum([(1.0, &m[0]), (1.0, &m[1]), (1.0, &m[2])]),
-            sum([(1.0, &m[1]), (-1.0, &m[2]), (-1.0, &m[3])]),
-        ]
+        [sum([(1.0, &m[0]), (1.0, &m[1]), (1.0, &m[2])]), sum([(1.0, &m[1]), (-1.0, &m[2]), (-1.0, &m[3])])]
     }
 
     /// `G g`.
@@ -100,8 +97,7 @@ mod tests {
         kernel: impl Fn([f64; 3]) -> [f64; IN],
         output: impl Fn([Vector; IN]) -> [Vector; OUT],
     ) {
-        let d: [Vector; IN] =
-            std::array::from_fn(|i| [(i * i) as f32 - 3.0 * i as f32 + 1.0; LANES]);
+        let d: [Vector; IN] = std::array::from_fn(|i| [(i * i) as f32 - 3.0 * i as f32 + 1.0; LANES]);
         let g = [0.5, -2.0, 3.0];
         let (v, u) = (input(d), kernel(g));
         let m = std::array::from_fn(|i| v[i].map(|v| v * u[i] as f32));

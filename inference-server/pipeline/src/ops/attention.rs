@@ -68,9 +68,7 @@ fn fused<T: Number>(q: &Tensor, k: &Tensor, v: &Tensor, heads: usize, sees: Sees
     let attention = Attention { heads, head, scale, causal: sees == Sees::Before };
     let y = with_rows::<T, _>(q, |q| {
         with_rows::<T, _>(k, |k| {
-            with_rows::<T, _>(v, |v| {
-                Ok(attention.forward(Level::current(), q, k, v, [batch, queries, keys]))
-            })
+            with_rows::<T, _>(v, |v| Ok(attention.forward(Level::current(), q, k, v, [batch, queries, keys])))
         })
     })?;
     Tensor::from_vec(y, (batch, queries, width), q.device())

@@ -64,10 +64,7 @@ pub(super) fn with_numbers<T: Number, R>(x: &Tensor, f: impl FnOnce(&[T]) -> Res
 }
 
 /// The storage that a tensor on the CPU is in, and where in it the tensor begins.
-pub(super) fn with_storage<T: Number, R>(
-    x: &Tensor,
-    f: impl FnOnce(&[T], usize) -> Result<R>,
-) -> Result<R> {
+pub(super) fn with_storage<T: Number, R>(x: &Tensor, f: impl FnOnce(&[T], usize) -> Result<R>) -> Result<R> {
     let (storage, layout) = x.storage_and_layout();
     let Storage::Cpu(storage) = &*storage else { candle_core::bail!("a tensor that is not on the CPU") };
     f(storage.as_slice::<T>()?, layout.start_offset())

@@ -76,7 +76,8 @@ impl Linear {
         let outputs = parts.len() * if gated { rows / 2 } else { rows };
         let kind = match cpu::computes(first) {
             false => {
-                let parts = parts.iter().map(|part| Ok(part.tensor("weight", shape)?.reshape((rows, inputs))?));
+                let parts =
+                    parts.iter().map(|part| Ok(part.tensor("weight", shape)?.reshape((rows, inputs))?));
                 Kind::Tensors { weight: Tensor::cat(&parts.collect::<Loaded<Vec<_>>>()?, 0)?, bias, gated }
             }
             true => Kind::Packed {

@@ -26,7 +26,9 @@ fn load<K>(
     let (weight, bias) = (weights.tensor("weight", &[n])?, weights.tensor("bias", &[n])?);
     Ok(match cpu::computes(weights) {
         false => Kind::Tensors { weight, bias },
-        true => Kind::Kernel(Arc::new(kernel(cpu::numbers(&weight)?.to_vec(), cpu::numbers(&bias)?.to_vec()))),
+        true => {
+            Kind::Kernel(Arc::new(kernel(cpu::numbers(&weight)?.to_vec(), cpu::numbers(&bias)?.to_vec())))
+        }
     })
 }
 
@@ -46,9 +48,8 @@ impl GroupNorm {
         channels: usize,
         eps: f64,
     ) -> std::result::Result<Self, LoadError> {
-        let kernel = |weight, bias| {
-            diffusion_kernels::GroupNorm::new(Level::current(), groups, eps, weight, bias)
-        };
+        let kernel =
+            |weight, bias| diffusion_kernels::GroupNorm::new(Level::current(), groups, eps, weight, bias);
         Ok(Self { kind: load(weights, channels, kernel)?, groups, eps })
     }
 
@@ -105,8 +106,7 @@ pub(crate) struct LayerNorm {
 impl LayerNorm {
     /// Reads `weight` and `bias` of `width` numbers each.
     pub(crate) fn load(weights: &Weights, width: usize, eps: f64) -> std::result::Result<Self, LoadError> {
-        let kernel =
-            |weight, bias| diffusion_kernels::LayerNorm::new(Level::current(), eps, weight, bias);
+        let kernel = |weight, bias| diffusion_kernels::LayerNorm::new(Level::current(), eps, weight, bias);
         Ok(Self { kind: load(weights, width, kernel)?, eps })
     }
 

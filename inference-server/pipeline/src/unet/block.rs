@@ -117,7 +117,12 @@ impl MidBlock {
         self.first.look_at(context, layers)
     }
 
-    pub(super) fn forward(&self, x: &FeatureMap, time: &Tensor, prompt: &mut Layers<'_>) -> Result<FeatureMap> {
+    pub(super) fn forward(
+        &self,
+        x: &FeatureMap,
+        time: &Tensor,
+        prompt: &mut Layers<'_>,
+    ) -> Result<FeatureMap> {
         self.last.forward(&self.first.forward(x, time, prompt)?, Some(time))
     }
 }

@@ -13,8 +13,8 @@ use candle_core::{DType, Result, Tensor};
 
 use self::block::{DownBlock, MidBlock, UpBlock};
 use self::config::Config;
-pub(crate) use self::prompt::Prompt;
 use self::prompt::Layers;
+pub(crate) use self::prompt::Prompt;
 use self::time::TimeEmbedding;
 use crate::LoadError;
 use crate::checkpoint::{ConfigFile, Weights};

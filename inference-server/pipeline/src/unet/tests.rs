@@ -20,7 +20,8 @@ fn an_evaluation_is_diffusers_own_for_every_architecture() {
 
         // A row alone is bit for bit the row in a batch.
         let row = |x: &candle_core::Tensor, i| x.narrow(0, i, 1).unwrap();
-        let alone = unet.forward(&row(latents, 1), &[333.5], &unet.look_at(&row(context, 1)).unwrap()).unwrap();
+        let alone =
+            unet.forward(&row(latents, 1), &[333.5], &unet.look_at(&row(context, 1)).unwrap()).unwrap();
         let bits = |x: &candle_core::Tensor| x.flatten_all().unwrap().to_vec1::<f32>().unwrap();
         assert_eq!(bits(&alone), bits(&row(&got, 1)), "{name}");
     }

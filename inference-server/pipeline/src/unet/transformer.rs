@@ -133,7 +133,12 @@ impl Attention {
                 key_value: Linear::joined(&[key, value], width, channels, false)?,
             },
         };
-        Ok(Self { heads, upcast, projections, out: Linear::load(&weights.pp("to_out.0"), channels, channels)? })
+        Ok(Self {
+            heads,
+            upcast,
+            projections,
+            out: Linear::load(&weights.pp("to_out.0"), channels, channels)?,
+        })
     }
 
     /// What `x` finds in itself or in the prompt, added to `residual`.
