@@ -20,6 +20,14 @@ pub trait Sealed: Weight {
     /// Numbers that one instruction multiplies and adds up: they lie together in packed weights.
     const GROUP: usize;
 
+    /// The nearest numbers, with the instruction that some processors have for it if `BF16`. It takes denormal numbers for
+    /// zeros.
+    ///
+    /// # Safety
+    /// `BF16` only in functions that are compiled for [`Level::Avx512Bf16`].
+    #[allow(unsafe_code)]
+    unsafe fn round<const BF16: bool>(x: &[f32; 16]) -> [Self; 16];
+
     /// # Panics
     /// Where the machine does not have the level.
     fn kernels(level: Level) -> &'static Kernels<Self>;
@@ -50,6 +58,58 @@ impl Element for bf16 {
         let rounded = bits.wrapping_add(0x7fff + ((bits >> 16) & 1)) >> 16;
         Self::from_bits(if x.is_nan() { 0x7fc0 } else { rounded as u16 })
     }
+}
+
+/// Writes `$value`, an f32, to `$place[$i]` for every `$i` of `0..$n`, rounded; in a function of `for_every_level!`. Not a
+/// function of a closure, which might not be inlined and would then be compiled without the level's instructions.
+macro_rules! write_rounded {
+    ($type:ty, $rounds:ident, $place:expr, $n:expr, |$i:ident| $value:expr) => {{
+        let (place, n): (&mut [::std::mem::MaybeUninit<$type>], usize) = ($place, $n);
+        let (blocks, rest) = place[..n].as_chunks_mut::<16>();
+        let mut from = 0;
+        for block in blocks {
+            let mut numbers = [0f32; 16];
+            for i in 0..16 {
+                let $i = from + i;
+                numbers[i] = $value;
+            }
+            // SAFETY: `$rounds` is the level's.
+            #[allow(unsafe_code)]
+            let numbers = unsafe { <$type as $crate::element::Sealed>::round::<$rounds>(&numbers) };
+            for (place, number) in block.iter_mut().zip(numbers) {
+                place.write(number);
+            }
+            from += 16;
+        }
+        for place in rest {
+            let $i = from;
+            place.write(<$type as $crate::element::Element>::from_f32($value));
+            from += 1;
+        }
+    }};
+}
+pub(crate) use write_rounded;
+
+/// Rounding without a special instruction.
+#[inline(always)]
+pub(crate) fn round<T: Element>(x: &[f32; 16]) -> [T; 16] {
+    let mut result = [T::default(); 16];
+    for (place, x) in result.iter_mut().zip(x) {
+        *place = T::from_f32(*x);
+    }
+    result
+}
+
+/// # Safety
+/// The level is supported.
+#[cfg(target_arch = "x86_64")]
+#[inline]
+#[target_feature(enable = "avx512f,avx512bf16")]
+#[allow(unsafe_code)]
+pub(crate) unsafe fn round_bf16(x: &[f32; 16]) -> [bf16; 16] {
+    use std::arch::x86_64::{_mm512_cvtneps_pbh, _mm512_loadu_ps};
+    // SAFETY: 16 numbers are read; both of the last are 32 bytes of bits.
+    unsafe { std::mem::transmute(_mm512_cvtneps_pbh(_mm512_loadu_ps(x.as_ptr()))) }
 }
 
 #[cfg(test)]

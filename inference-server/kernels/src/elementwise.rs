@@ -4,7 +4,7 @@
 use std::mem::MaybeUninit;
 
 use crate::dispatch::for_every_level;
-use crate::element::Element;
+use crate::element::{Element, write_rounded};
 use crate::epilogue::{Activation, Function, for_function};
 use crate::level::Level;
 use crate::output::{Cut, map};
@@ -25,16 +25,14 @@ impl Activation {
 
 for_every_level! {
     fn activate<T>(activation: Activation, x: &[T], y: &mut [MaybeUninit<T>]) {
-        for_function!(activation, write::<T, FMA>(x, y));
+        for_function!(activation, write::<T, FMA, BF16>(x, y));
     }
 }
 
 /// Both are of the same length.
 #[inline(always)]
-fn write<T: Element, const FMA: bool, F: Function>(x: &[T], y: &mut [MaybeUninit<T>]) {
-    for (y, x) in y.iter_mut().zip(x) {
-        y.write(T::from_f32(F::at::<FMA>(x.to_f32())));
-    }
+fn write<T: Element, const FMA: bool, const BF16: bool, F: Function>(x: &[T], y: &mut [MaybeUninit<T>]) {
+    write_rounded!(T, BF16, y, x.len(), |i| F::at::<FMA>(x[i].to_f32()));
 }
 
 #[cfg(test)]

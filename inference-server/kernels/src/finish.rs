@@ -1,8 +1,10 @@
 //! From sums to results: bias, activation, gate, residual and the output's type.
 #![allow(unsafe_code)]
 
+use std::mem::MaybeUninit;
+
 use crate::dispatch::for_every_level;
-use crate::element::Element;
+use crate::element::{Element, write_rounded};
 use crate::epilogue::{Activation, Function, for_function};
 use crate::level::Level;
 
@@ -37,46 +39,46 @@ pub(crate) unsafe fn finish<T: Element>(level: Level, f: &Finish<T>) {
 
 for_every_level! {
     fn finish_rows<T>(f: &Finish<T>) {
-        for_function!(f.activation, rows::<T, FMA>(f));
+        for_function!(f.activation, rows::<T, FMA, BF16>(f));
     }
 }
 
 #[inline(always)]
-fn rows<T: Element, const FMA: bool, F: Function>(f: &Finish<T>) {
+fn rows<T: Element, const FMA: bool, const BF16: bool, F: Function>(f: &Finish<T>) {
     let Finish { columns, .. } = *f;
     for row in 0..f.rows {
-        // SAFETY: the caller vouches for rows and columns of all pointers, and nobody else has this part of the output.
+        // SAFETY: the caller vouches for rows and columns of all pointers.
+        let numbers = |from: *const f32, offset: usize| unsafe {
+            std::slice::from_raw_parts(from.add(offset), columns)
+        };
         // A vector of zeros stands for no bias: it is as long as the widest tile.
-        unsafe {
-            let sums = f.sums.add(row * f.sums_row);
-            let numbers = |offset: usize| std::slice::from_raw_parts(sums.add(offset), columns);
-            let bias = |offset: usize| match f.bias.is_null() {
-                true => &NO_BIAS[..columns],
-                false => std::slice::from_raw_parts(f.bias.add(offset), columns),
-            };
-            let output = std::slice::from_raw_parts_mut(f.output.add(row * f.output_row), columns);
+        let bias = |offset: usize| match f.bias.is_null() {
+            true => &NO_BIAS[..columns],
+            false => numbers(f.bias, offset),
+        };
+        // SAFETY: as above, and nobody else has this part of the output, which may not be initialised yet.
+        let (sums, output, residual) = unsafe {
+            let output = f.output.add(row * f.output_row).cast::<MaybeUninit<T>>();
             let residual = (!f.residual.is_null())
                 .then(|| std::slice::from_raw_parts(f.residual.add(row * f.output_row), columns));
-            let (sums, biases) = (numbers(0), bias(0));
-            match (f.gate, residual) {
-                (None, None) => {
-                    for c in 0..columns {
-                        output[c] = T::from_f32(F::at::<FMA>(sums[c] + biases[c]));
-                    }
-                }
-                (None, Some(residual)) => {
-                    for c in 0..columns {
-                        output[c] = T::from_f32(F::at::<FMA>(sums[c] + biases[c]) + residual[c].to_f32());
-                    }
-                }
-                (Some((gate, distance)), residual) => {
-                    let (gates, gate_biases) = (numbers(gate), bias(distance));
-                    for c in 0..columns {
-                        let value = (sums[c] + biases[c]) * F::at::<FMA>(gates[c] + gate_biases[c]);
-                        let residual = residual.map_or(0.0, |residual| residual[c].to_f32());
-                        output[c] = T::from_f32(value + residual);
-                    }
-                }
+            (f.sums.add(row * f.sums_row), std::slice::from_raw_parts_mut(output, columns), residual)
+        };
+        let (values, biases) = (numbers(sums, 0), bias(0));
+        match (f.gate, residual) {
+            (None, None) => {
+                write_rounded!(T, BF16, output, columns, |c| F::at::<FMA>(values[c] + biases[c]));
+            }
+            (None, Some(residual)) => {
+                write_rounded!(T, BF16, output, columns, |c| {
+                    F::at::<FMA>(values[c] + biases[c]) + residual[c].to_f32()
+                });
+            }
+            (Some((gate, distance)), residual) => {
+                let (gates, gate_biases) = (numbers(sums, gate), bias(distance));
+                write_rounded!(T, BF16, output, columns, |c| {
+                    let value = (values[c] + biases[c]) * F::at::<FMA>(gates[c] + gate_biases[c]);
+                    value + residual.map_or(0.0, |residual| residual[c].to_f32())
+                });
             }
         }
     }

@@ -4,7 +4,7 @@
 use std::mem::MaybeUninit;
 
 use crate::dispatch::for_every_level;
-use crate::element::Element;
+use crate::element::{Element, write_rounded};
 use crate::epilogue::{Activation, Function, for_function};
 use crate::level::Level;
 use crate::math::multiply_add;
@@ -174,22 +174,25 @@ fn distances<T: Element, const FMA: bool>(row: &[T], centre: &[f32], sum: &mut [
 
 for_every_level! {
     fn normalise<T>(affine: &Affine, activation: Activation, x: &[T], y: &mut [MaybeUninit<T>]) {
-        for_function!(activation, write::<T, FMA>(affine, x, y));
+        for_function!(activation, write::<T, FMA, BF16>(affine, x, y));
     }
 }
 
 /// All of `y`, which is as long as `x`: whole rows.
 #[inline(always)]
-fn write<T: Element, const FMA: bool, F: Function>(affine: &Affine, x: &[T], y: &mut [MaybeUninit<T>]) {
+fn write<T: Element, const FMA: bool, const BF16: bool, F: Function>(
+    affine: &Affine,
+    x: &[T],
+    y: &mut [MaybeUninit<T>],
+) {
     let channels = affine.centre.len();
     let (centre, scale, shift) =
         (&affine.centre[..channels], &affine.scale[..channels], &affine.shift[..channels]);
     for (x, y) in x.chunks_exact(channels).zip(y.chunks_exact_mut(channels)) {
-        let (x, y) = (&x[..channels], &mut y[..channels]);
-        for c in 0..channels {
-            let normal = multiply_add::<FMA>(x[c].to_f32() - centre[c], scale[c], shift[c]);
-            y[c].write(T::from_f32(F::at::<FMA>(normal)));
-        }
+        let x = &x[..channels];
+        write_rounded!(T, BF16, y, channels, |c| {
+            F::at::<FMA>(multiply_add::<FMA>(x[c].to_f32() - centre[c], scale[c], shift[c]))
+        });
     }
 }
 

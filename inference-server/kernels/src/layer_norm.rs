@@ -4,7 +4,7 @@
 use std::mem::MaybeUninit;
 
 use crate::dispatch::for_every_level;
-use crate::element::Element;
+use crate::element::{Element, write_rounded};
 use crate::level::Level;
 use crate::math::multiply_add;
 use crate::output::{Cut, map};
@@ -72,11 +72,11 @@ for_every_level! {
             let variance = (square / n - rest * rest).max(0.0);
             let scale = 1.0 / (variance + eps).sqrt();
             let (shift, scale) = ((-rest * scale) as f32, scale as f32);
-            let (x, y) = (&x[..width], &mut y[..width]);
-            for i in 0..width {
+            let x = &x[..width];
+            write_rounded!(T, BF16, y, width, |i| {
                 let normal = multiply_add::<FMA>(x[i].to_f32() - centre, scale, shift);
-                y[i].write(T::from_f32(multiply_add::<FMA>(normal, weight[i], bias[i])));
-            }
+                multiply_add::<FMA>(normal, weight[i], bias[i])
+            });
         }
     }
 }

@@ -34,16 +34,24 @@ impl Level {
 
     /// The highest that this machine has.
     pub fn detect() -> Self {
-        Self::ALL.into_iter().rev().find(|level| level.is_supported()).unwrap_or(Self::Portable)
+        static DETECTED: OnceLock<Level> = OnceLock::new();
+        *DETECTED.get_or_init(|| Self::ALL.into_iter().rev().find(|level| level.looks()).unwrap_or(Self::Portable))
     }
 
-    /// Whether this machine has it.
+    /// Whether this machine has it. Quick: every tile asks.
+    #[inline]
     pub fn is_supported(self) -> bool {
+        self <= Self::detect()
+    }
+
+    /// Asks the processor. Every level's instructions include those of the levels below.
+    fn looks(self) -> bool {
         #[cfg(target_arch = "x86_64")]
         {
             use std::arch::is_x86_feature_detected as has;
             let avx2 = has!("avx2") && has!("fma");
-            let avx512 = avx2 && has!("avx512f") && has!("avx512bw") && has!("avx512dq") && has!("avx512vl");
+            let avx512 =
+                avx2 && has!("avx512f") && has!("avx512bw") && has!("avx512dq") && has!("avx512vl");
             match self {
                 Self::Portable => true,
                 Self::Avx2Fma => avx2,
@@ -118,6 +126,6 @@ mod tests {
 
     #[test]
     fn levels_below_the_detected_one_are_supported() {
-        assert!(Level::ALL.into_iter().all(|level| level.is_supported() == (level <= Level::detect())));
+        assert!(Level::ALL.into_iter().all(|level| level.looks() == level.is_supported()));
     }
 }

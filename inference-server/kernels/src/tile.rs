@@ -10,7 +10,9 @@ mod x86;
 
 use half::bf16;
 
-use crate::element::Sealed;
+#[cfg(target_arch = "x86_64")]
+use crate::element::round_bf16;
+use crate::element::{Sealed, round};
 use crate::level::Level;
 
 /// `sums[i, j] (+)= sum over segments s and k of rows[s][i][offset + k] panel[s, k, j]`.
@@ -63,6 +65,11 @@ impl<T> Kernels<T> {
 impl Sealed for f32 {
     const GROUP: usize = 1;
 
+    #[inline(always)]
+    unsafe fn round<const BF16: bool>(x: &[f32; 16]) -> [Self; 16] {
+        *x
+    }
+
     fn kernels(level: Level) -> &'static Kernels<Self> {
         assert!(level.is_supported(), "this machine has no {}", level.name());
         match level {
@@ -77,6 +84,16 @@ impl Sealed for f32 {
 
 impl Sealed for bf16 {
     const GROUP: usize = 2;
+
+    #[inline(always)]
+    unsafe fn round<const BF16: bool>(x: &[f32; 16]) -> [Self; 16] {
+        #[cfg(target_arch = "x86_64")]
+        if BF16 {
+            // SAFETY: the caller's.
+            return unsafe { round_bf16(x) };
+        }
+        round(x)
+    }
 
     fn kernels(level: Level) -> &'static Kernels<Self> {
         assert!(level.is_supported(), "this machine has no {}", level.name());

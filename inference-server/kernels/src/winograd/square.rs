@@ -41,7 +41,7 @@ macro_rules! square {
     ($type:ident, $out:literal, $in:literal, $one:ident, $input:ident, $output:ident) => {
         for_every_level! {
             fn $input<T>(pixels: &[Option<&[T]>; POINTS], inputs: usize, place: Place<T>) {
-                input(pixels, inputs, place, $one::input);
+                input::<T, BF16, $in>(pixels, inputs, place, $one::input);
             }
         }
 
@@ -88,14 +88,22 @@ fn load<T: Element>(pixel: Option<&[T]>, from: usize, n: usize) -> Vector {
     let mut vector = [0f32; LANES];
     let Some(pixel) = pixel else { return vector };
     match <&[T; LANES]>::try_from(&pixel[from..from + n]) {
-        Ok(numbers) => vector.iter_mut().zip(numbers).for_each(|(place, x)| *place = x.to_f32()),
-        Err(_) => vector.iter_mut().zip(&pixel[from..]).for_each(|(place, x)| *place = x.to_f32()),
+        Ok(numbers) => {
+            for (place, x) in vector.iter_mut().zip(numbers) {
+                *place = x.to_f32();
+            }
+        }
+        Err(_) => {
+            for (place, x) in vector.iter_mut().zip(&pixel[from..]) {
+                *place = x.to_f32();
+            }
+        }
     }
     vector
 }
 
 #[inline(always)]
-fn input<T: Element, const IN: usize>(
+fn input<T: Element, const BF16: bool, const IN: usize>(
     pixels: &[Option<&[T]>; POINTS],
     inputs: usize,
     place: Place<T>,
@@ -117,11 +125,10 @@ fn input<T: Element, const IN: usize>(
                 *place = row[j];
             }
             for (i, vector) in one(column).iter().enumerate() {
-                let mut numbers = [T::default(); LANES];
-                numbers.iter_mut().zip(vector).for_each(|(number, x)| *number = T::from_f32(*x));
-                // SAFETY: a point's row is whole vectors (see `Square::input`).
+                // SAFETY: a point's row is whole vectors (see `Square::input`); `BF16` is the level's.
                 #[allow(unsafe_code)]
                 unsafe {
+                    let numbers = T::round::<BF16>(vector);
                     let to = place.to.add((i * IN + j) * place.step + from);
                     to.cast::<[T; LANES]>().write_unaligned(numbers);
                 }
