@@ -60,31 +60,41 @@ impl Element for bf16 {
     }
 }
 
-/// Writes `$value`, an f32, to `$place[$i]` for every `$i` of `0..$n`, rounded; in a function of `for_every_level!`. Not a
-/// function of a closure, which might not be inlined and would then be compiled without the level's instructions.
+/// Writes `$value`, an f32 made of one number of each of the slices `$numbers`, to `$place`, rounded; in a function of
+/// `for_every_level!`. All are of the same length.
+///
+/// Not a function of a closure, which might not be inlined and would then be compiled without the level's instructions;
+/// and arrays of a fixed length, whose loops become vectors.
 macro_rules! write_rounded {
-    ($type:ty, $rounds:ident, $place:expr, $n:expr, |$i:ident| $value:expr) => {{
-        let (place, n): (&mut [::std::mem::MaybeUninit<$type>], usize) = ($place, $n);
-        let (blocks, rest) = place[..n].as_chunks_mut::<16>();
-        let mut from = 0;
-        for block in blocks {
-            let mut numbers = [0f32; 16];
-            for i in 0..16 {
-                let $i = from + i;
-                numbers[i] = $value;
+    ($type:ty, $rounds:ident, $place:expr, [$($name:ident: $numbers:expr),+ $(,)?] => $value:expr $(,)?) => {{
+        let place: &mut [::std::mem::MaybeUninit<$type>] = $place;
+        let n = place.len();
+        let (blocks, rest) = place.as_chunks_mut::<16>();
+        let slices = ($(&$numbers[..n],)+);
+        let ($($name,)+) = slices;
+        {
+            $(let $name = $name.as_chunks::<16>().0;)+
+            let mut index = 0;
+            for block in blocks {
+                $(let $name = &$name[index];)+
+                let mut numbers = [0f32; 16];
+                for i in 0..16 {
+                    $(let $name = $name[i];)+
+                    numbers[i] = $value;
+                }
+                // SAFETY: `$rounds` is the level's.
+                #[allow(unsafe_code)]
+                let numbers = unsafe { <$type as $crate::element::Sealed>::round::<$rounds>(&numbers) };
+                for i in 0..16 {
+                    block[i].write(numbers[i]);
+                }
+                index += 1;
             }
-            // SAFETY: `$rounds` is the level's.
-            #[allow(unsafe_code)]
-            let numbers = unsafe { <$type as $crate::element::Sealed>::round::<$rounds>(&numbers) };
-            for (place, number) in block.iter_mut().zip(numbers) {
-                place.write(number);
-            }
-            from += 16;
         }
-        for place in rest {
-            let $i = from;
+        let from = n - rest.len();
+        for (i, place) in rest.iter_mut().enumerate() {
+            $(let $name = $name[from + i];)+
             place.write(<$type as $crate::element::Element>::from_f32($value));
-            from += 1;
         }
     }};
 }

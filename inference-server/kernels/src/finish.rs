@@ -66,19 +66,29 @@ fn rows<T: Element, const FMA: bool, const BF16: bool, F: Function>(f: &Finish<T
         let (values, biases) = (numbers(sums, 0), bias(0));
         match (f.gate, residual) {
             (None, None) => {
-                write_rounded!(T, BF16, output, columns, |c| F::at::<FMA>(values[c] + biases[c]));
+                write_rounded!(T, BF16, output, [x: values, bias: biases] => F::at::<FMA>(x + bias));
             }
             (None, Some(residual)) => {
-                write_rounded!(T, BF16, output, columns, |c| {
-                    F::at::<FMA>(values[c] + biases[c]) + residual[c].to_f32()
+                write_rounded!(T, BF16, output, [x: values, bias: biases, residual: residual] => {
+                    F::at::<FMA>(x + bias) + residual.to_f32()
                 });
             }
-            (Some((gate, distance)), residual) => {
+            (Some((gate, distance)), None) => {
                 let (gates, gate_biases) = (numbers(sums, gate), bias(distance));
-                write_rounded!(T, BF16, output, columns, |c| {
-                    let value = (values[c] + biases[c]) * F::at::<FMA>(gates[c] + gate_biases[c]);
-                    value + residual.map_or(0.0, |residual| residual[c].to_f32())
+                write_rounded!(T, BF16, output, [x: values, bias: biases, gate: gates, b: gate_biases] => {
+                    (x + bias) * F::at::<FMA>(gate + b)
                 });
+            }
+            (Some((gate, distance)), Some(residual)) => {
+                let (gates, gate_biases) = (numbers(sums, gate), bias(distance));
+                write_rounded!(
+                    T,
+                    BF16,
+                    output,
+                    [x: values, bias: biases, gate: gates, b: gate_biases, residual: residual] => {
+                        (x + bias) * F::at::<FMA>(gate + b) + residual.to_f32()
+                    }
+                );
             }
         }
     }

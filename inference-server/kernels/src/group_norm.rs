@@ -189,9 +189,8 @@ fn write<T: Element, const FMA: bool, const BF16: bool, F: Function>(
     let (centre, scale, shift) =
         (&affine.centre[..channels], &affine.scale[..channels], &affine.shift[..channels]);
     for (x, y) in x.chunks_exact(channels).zip(y.chunks_exact_mut(channels)) {
-        let x = &x[..channels];
-        write_rounded!(T, BF16, y, channels, |c| {
-            F::at::<FMA>(multiply_add::<FMA>(x[c].to_f32() - centre[c], scale[c], shift[c]))
+        write_rounded!(T, BF16, y, [x: x, centre: centre, scale: scale, shift: shift] => {
+            F::at::<FMA>(multiply_add::<FMA>(x.to_f32() - centre, scale, shift))
         });
     }
 }

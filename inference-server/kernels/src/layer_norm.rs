@@ -72,10 +72,9 @@ for_every_level! {
             let variance = (square / n - rest * rest).max(0.0);
             let scale = 1.0 / (variance + eps).sqrt();
             let (shift, scale) = ((-rest * scale) as f32, scale as f32);
-            let x = &x[..width];
-            write_rounded!(T, BF16, y, width, |i| {
-                let normal = multiply_add::<FMA>(x[i].to_f32() - centre, scale, shift);
-                multiply_add::<FMA>(normal, weight[i], bias[i])
+            write_rounded!(T, BF16, y, [x: x, weight: weight, bias: bias] => {
+                let normal = multiply_add::<FMA>(x.to_f32() - centre, scale, shift);
+                multiply_add::<FMA>(normal, weight, bias)
             });
         }
     }
@@ -85,11 +84,15 @@ for_every_level! {
 #[inline(always)]
 fn sum<T: Element>(x: &[T]) -> f64 {
     let mut lanes = [0f32; LANES];
-    let mut chunks = x.chunks_exact(LANES);
-    for chunk in &mut chunks {
-        lanes.iter_mut().zip(chunk).for_each(|(sum, x)| *sum += x.to_f32());
+    let (chunks, rest) = x.as_chunks::<LANES>();
+    for chunk in chunks {
+        for i in 0..LANES {
+            lanes[i] += chunk[i].to_f32();
+        }
     }
-    lanes.iter_mut().zip(chunks.remainder()).for_each(|(sum, x)| *sum += x.to_f32());
+    for (lane, x) in lanes.iter_mut().zip(rest) {
+        *lane += x.to_f32();
+    }
     total(lanes)
 }
 
@@ -97,18 +100,19 @@ fn sum<T: Element>(x: &[T]) -> f64 {
 #[inline(always)]
 fn distances<T: Element, const FMA: bool>(x: &[T], centre: f32) -> [f64; 2] {
     let (mut sums, mut squares) = ([0f32; LANES], [0f32; LANES]);
-    let mut add = |chunk: &[T]| {
-        for ((sum, square), x) in sums.iter_mut().zip(&mut squares).zip(chunk) {
-            let distance = x.to_f32() - centre;
-            *sum += distance;
-            *square = multiply_add::<FMA>(distance, distance, *square);
+    let (chunks, rest) = x.as_chunks::<LANES>();
+    for chunk in chunks {
+        for i in 0..LANES {
+            let distance = chunk[i].to_f32() - centre;
+            sums[i] += distance;
+            squares[i] = multiply_add::<FMA>(distance, distance, squares[i]);
         }
-    };
-    let mut chunks = x.chunks_exact(LANES);
-    for chunk in &mut chunks {
-        add(chunk);
     }
-    add(chunks.remainder());
+    for (i, x) in rest.iter().enumerate() {
+        let distance = x.to_f32() - centre;
+        sums[i] += distance;
+        squares[i] = multiply_add::<FMA>(distance, distance, squares[i]);
+    }
     [total(sums), total(squares)]
 }
 
