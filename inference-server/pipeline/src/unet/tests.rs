@@ -35,9 +35,9 @@ fn an_evaluation_in_bf16_is_as_close_as_torchs_in_bf16() {
         let weights = checkpoint.weights("unet", DType::BF16, &Device::Cpu).unwrap();
         let unet = UNet::load(checkpoint.config("unet/config.json").unwrap(), &weights).unwrap();
         let want = golden::tensors(name);
-        let context = want["context"].to_dtype(DType::BF16).unwrap();
+        let prompt = unet.look_at(&want["context"].to_dtype(DType::BF16).unwrap()).unwrap();
         for (key, timesteps) in [("unet_1", [1.0, 1.0]), ("unet_mixed", [981.0, 333.5])] {
-            computed.push((name, key, unet.forward(&want["latents"], &timesteps, &context).unwrap()));
+            computed.push((name, key, unet.forward(&want["latents"], &timesteps, &prompt).unwrap()));
         }
     }
     golden::assert_as_close_as_torch(&computed);
