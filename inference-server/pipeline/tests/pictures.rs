@@ -124,13 +124,13 @@ fn pictures_in_f32_are_diffusers_own() {
 }
 
 /// A picture alone says little: random weights magnify the last digit, and two ways to round the same numbers are some dB
-/// apart on it, either way. The mean of a checkpoint's pictures has to be torch's, and so has the mean of all.
+/// apart on it, either way. The mean of all pictures has to be torch's, a checkpoint's nearly.
 #[test]
 fn pictures_in_bf16_are_as_close_to_diffusers_f32_as_torchs_in_bf16() {
-    /// What a mean may be below torch's, in dB.
+    /// What a checkpoint's mean may be below torch's, in dB.
     const MARGIN: f64 = 0.5;
     /// What a picture may be below torch's, in dB.
-    const SWING: f64 = 8.0;
+    const SWING: f64 = 6.0;
     let mut rows = Vec::new();
     let mut all = Vec::new();
     for name in NAMES {
@@ -140,8 +140,8 @@ fn pictures_in_bf16_are_as_close_to_diffusers_f32_as_torchs_in_bf16() {
         rows.push((format!("{name}: mean"), mean(&pairs), MARGIN));
         all.extend(pairs);
     }
-    rows.push(("all: mean".into(), mean(&all), MARGIN));
-    println!("{:14} {:>6} {:>6} {:>6}", "dB", "ours", "torch", "");
+    rows.push(("all: mean".into(), mean(&all), 0.0));
+    println!("{:14} {:>6} {:>6}", "dB", "ours", "torch");
     for (what, (ours, torch), _) in &rows {
         println!("{what:14} {ours:6.2} {torch:6.2} {:+6.2}", ours - torch);
     }
