@@ -147,6 +147,7 @@ pub struct Weights {
     prefix: String,
     dtype: DType,
     device: Device,
+    precise: bool,
 }
 
 impl Weights {
@@ -155,12 +156,23 @@ impl Weights {
         for (index, shard) in shards.iter().enumerate() {
             holder.extend(shard.metadata.tensors().into_keys().map(|name| (name, index)));
         }
-        Self { store: Arc::new(Store { file, shards, holder }), prefix: String::new(), dtype, device }
+        let store = Arc::new(Store { file, shards, holder });
+        Self { store, prefix: String::new(), dtype, device, precise: false }
     }
 
     /// The same tensors below `name`: `weights.pp("down_blocks").pp(0)`.
     pub fn pp(&self, name: impl std::fmt::Display) -> Self {
         Self { prefix: self.full(&name.to_string()), ..self.clone() }
+    }
+
+    /// The same tensors, for layers that are to round as little as they can rather than be fast.
+    pub(crate) fn precisely(&self) -> Self {
+        Self { precise: true, ..self.clone() }
+    }
+
+    /// Whether layers are to round as little as they can.
+    pub(crate) fn is_precise(&self) -> bool {
+        self.precise
     }
 
     /// The type that tensors are converted to when they are read.

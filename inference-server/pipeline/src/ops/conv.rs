@@ -205,7 +205,8 @@ fn moved_bias(bias: &[f32], by: &Tensor) -> Result<Vec<f32>> {
 fn pack<T: Number>(weights: &Weights, shape: ConvShape) -> Loaded<Arc<dyn Packed>> {
     let ConvShape { outputs, inputs, kernel, .. } = shape;
     let numbers = weights.numbers::<T>("weight", &[outputs, inputs, kernel, kernel])?;
-    Ok(Arc::new(PackedConv::new(Level::current(), shape, algorithm(T::DTYPE, shape), |i| numbers[i])))
+    let algorithm = algorithm(T::DTYPE, shape, weights.is_precise());
+    Ok(Arc::new(PackedConv::new(Level::current(), shape, algorithm, |i| numbers[i])))
 }
 
 fn pack_doubling<T: Number>(weights: &Weights, shape: ConvShape) -> Loaded<Arc<dyn Packed>> {
@@ -215,11 +216,13 @@ fn pack_doubling<T: Number>(weights: &Weights, shape: ConvShape) -> Loaded<Arc<d
 }
 
 /// Fewer products where they pay: not for few channels, where the transforms take longer than what they save, nor for
-/// so many that the weights' memory matters; those layers see few pixels. bf16 allows the smaller squares only.
-fn algorithm(dtype: DType, shape: ConvShape) -> Algorithm {
+/// so many that the weights' memory matters; those layers see few pixels. bf16 allows the smaller squares only, and
+/// none where a layer has to be precise: the transforms round inputs and weights again. In f32 nobody can see that.
+fn algorithm(dtype: DType, shape: ConvShape, precise: bool) -> Algorithm {
     const MOST_WEIGHTS: usize = 1 << 20;
     let ConvShape { inputs, outputs, .. } = shape;
     let (fewest, faster) = match dtype {
+        DType::BF16 if precise => return Algorithm::Direct,
         DType::BF16 => (192, Algorithm::Winograd2),
         _ => (16, Algorithm::Winograd4),
     };

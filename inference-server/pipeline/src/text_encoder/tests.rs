@@ -23,3 +23,17 @@ fn tokens_and_embeddings_are_transformers_own_for_every_architecture() {
         golden::assert_close(&got, &want["embeddings"], name);
     }
 }
+
+#[test]
+fn embeddings_in_bf16_are_as_close_as_torchs_in_bf16() {
+    let mut computed = Vec::new();
+    for name in golden::NAMES {
+        let (checkpoint, want) = (golden::checkpoint(name), golden::tensors(name));
+        let weights = checkpoint.weights("text_encoder", DType::BF16, &Device::Cpu).unwrap();
+        let encoder =
+            TextEncoder::load(checkpoint.config("text_encoder/config.json").unwrap(), &weights).unwrap();
+        let ids = want["ids"].to_dtype(DType::U32).unwrap().narrow(0, 1, 2).unwrap();
+        computed.push((name, "embeddings", encoder.forward(&ids).unwrap()));
+    }
+    golden::assert_as_close_as_torch(&computed);
+}

@@ -27,6 +27,22 @@ fn an_evaluation_is_diffusers_own_for_every_architecture() {
     }
 }
 
+#[test]
+fn an_evaluation_in_bf16_is_as_close_as_torchs_in_bf16() {
+    let mut computed = Vec::new();
+    for name in golden::NAMES {
+        let checkpoint = golden::checkpoint(name);
+        let weights = checkpoint.weights("unet", DType::BF16, &Device::Cpu).unwrap();
+        let unet = UNet::load(checkpoint.config("unet/config.json").unwrap(), &weights).unwrap();
+        let want = golden::tensors(name);
+        let prompt = unet.look_at(&want["context"].to_dtype(DType::BF16).unwrap()).unwrap();
+        for (key, timesteps) in [("unet_1", [1.0, 1.0]), ("unet_mixed", [981.0, 333.5])] {
+            computed.push((name, key, unet.forward(&want["latents"], &timesteps, &prompt).unwrap()));
+        }
+    }
+    golden::assert_as_close_as_torch(&computed);
+}
+
 fn load(change: impl Fn(&mut serde_json::Map<String, serde_json::Value>)) -> Result<UNet, crate::LoadError> {
     let checkpoint = golden::checkpoint("sd1");
     let text = checkpoint.read("unet/config.json").unwrap().unwrap();

@@ -4,16 +4,16 @@ use super::Vae;
 use crate::checkpoint::ConfigFile;
 use crate::golden;
 
-fn load(name: &str) -> Vae {
+fn load(name: &str, dtype: DType) -> Vae {
     let checkpoint = golden::checkpoint(name);
-    let weights = checkpoint.weights("vae", DType::F32, &Device::Cpu).unwrap();
+    let weights = checkpoint.weights("vae", dtype, &Device::Cpu).unwrap();
     Vae::load(checkpoint.config("vae/config.json").unwrap(), &weights).unwrap()
 }
 
 #[test]
 fn both_directions_are_diffusers_own_for_every_architecture() {
     for name in golden::NAMES {
-        let (vae, want) = (load(name), golden::tensors(name));
+        let (vae, want) = (load(name, DType::F32), golden::tensors(name));
         golden::assert_close(&vae.decode(&want["z"]).unwrap(), &want["decoded"], name);
         let posterior = vae.encode(&want["pixels"]).unwrap();
         golden::assert_close(&posterior.mean, &want["mean"], name);
@@ -22,8 +22,20 @@ fn both_directions_are_diffusers_own_for_every_architecture() {
 }
 
 #[test]
+fn both_directions_in_bf16_are_as_close_as_torchs_in_bf16() {
+    let (mut decoded, mut encoded) = (Vec::new(), Vec::new());
+    for name in golden::NAMES {
+        let (vae, want) = (load(name, DType::BF16), golden::tensors(name));
+        decoded.push((name, "decoded", vae.decode(&want["z"]).unwrap()));
+        encoded.push((name, "mean", vae.encode(&want["pixels"]).unwrap().mean));
+    }
+    golden::assert_as_close_as_torch(&decoded);
+    golden::assert_as_close_as_torch(&encoded);
+}
+
+#[test]
 fn scaling_and_shift_undo_each_other() {
-    let vae = load("shift");
+    let vae = load("shift", DType::F32);
     let z = Tensor::new(&[0f32, 1.0, -2.0], &Device::Cpu).unwrap();
     let unscaled = vae.unscale(&z).unwrap();
     assert_eq!(unscaled.to_vec1::<f32>().unwrap(), [0.25, 2.25, -3.75]);
