@@ -69,13 +69,12 @@ macro_rules! write_rounded {
     ($type:ty, $rounds:ident, $place:expr, [$($name:ident: $numbers:expr),+ $(,)?] => $value:expr $(,)?) => {{
         let place: &mut [::std::mem::MaybeUninit<$type>] = $place;
         let n = place.len();
-        let (blocks, rest) = place.as_chunks_mut::<16>();
-        let slices = ($(&$numbers[..n],)+);
-        let ($($name,)+) = slices;
-        {
+        let ($($name,)+) = ($(&$numbers[..n],)+);
+        let mut done = 0;
+        // Only where blocks are needed: LLVM makes gathers of the outer loop if it can.
+        if $rounds && <$type as $crate::element::Sealed>::GROUP == 2 {
             $(let $name = $name.as_chunks::<16>().0;)+
-            let mut index = 0;
-            for block in blocks {
+            for (index, block) in place.as_chunks_mut::<16>().0.iter_mut().enumerate() {
                 $(let $name = &$name[index];)+
                 let mut numbers = [0f32; 16];
                 for i in 0..16 {
@@ -88,13 +87,12 @@ macro_rules! write_rounded {
                 for i in 0..16 {
                     block[i].write(numbers[i]);
                 }
-                index += 1;
             }
+            done = n / 16 * 16;
         }
-        let from = n - rest.len();
-        for (i, place) in rest.iter_mut().enumerate() {
-            $(let $name = $name[from + i];)+
-            place.write(<$type as $crate::element::Element>::from_f32($value));
+        for i in done..n {
+            $(let $name = $name[i];)+
+            place[i].write(<$type as $crate::element::Element>::from_f32($value));
         }
     }};
 }

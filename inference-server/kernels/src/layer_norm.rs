@@ -86,8 +86,8 @@ fn sum<T: Element>(x: &[T]) -> f64 {
     let mut lanes = [0f32; LANES];
     let (chunks, rest) = x.as_chunks::<LANES>();
     for chunk in chunks {
-        for i in 0..LANES {
-            lanes[i] += chunk[i].to_f32();
+        for (lane, x) in lanes.iter_mut().zip(chunk) {
+            *lane += x.to_f32();
         }
     }
     for (lane, x) in lanes.iter_mut().zip(rest) {
@@ -99,21 +99,22 @@ fn sum<T: Element>(x: &[T]) -> f64 {
 /// The sum of the distances from a centre, and that of their squares.
 #[inline(always)]
 fn distances<T: Element, const FMA: bool>(x: &[T], centre: f32) -> [f64; 2] {
-    let (mut sums, mut squares) = ([0f32; LANES], [0f32; LANES]);
+    let mut both = ([0f32; LANES], [0f32; LANES]);
     let (chunks, rest) = x.as_chunks::<LANES>();
     for chunk in chunks {
-        for i in 0..LANES {
-            let distance = chunk[i].to_f32() - centre;
-            sums[i] += distance;
-            squares[i] = multiply_add::<FMA>(distance, distance, squares[i]);
-        }
+        add::<T, FMA>(chunk, centre, &mut both);
     }
-    for (i, x) in rest.iter().enumerate() {
+    add::<T, FMA>(rest, centre, &mut both);
+    [total(both.0), total(both.1)]
+}
+
+#[inline(always)]
+fn add<T: Element, const FMA: bool>(x: &[T], centre: f32, both: &mut ([f32; LANES], [f32; LANES])) {
+    for ((sum, square), x) in both.0.iter_mut().zip(&mut both.1).zip(x) {
         let distance = x.to_f32() - centre;
-        sums[i] += distance;
-        squares[i] = multiply_add::<FMA>(distance, distance, squares[i]);
+        *sum += distance;
+        *square = multiply_add::<FMA>(distance, distance, *square);
     }
-    [total(sums), total(squares)]
 }
 
 /// The sum of all lanes, halves added to each other.
