@@ -157,7 +157,7 @@ impl Pipeline {
                 let (limit, shown) = (self.tokenizer.max_tokens(), shortened(&cut));
                 warnings.push(format!("{field} was cut at {limit} tokens; this part has no effect: {shown}"));
             }
-            let ids = Tensor::new(tokens.ids, &self.device)?.unsqueeze(0)?;
+            let ids = Tensor::new(tokens.ids, &Device::Cpu)?.unsqueeze(0)?;
             rows.push(self.text_encoder.forward(&ids)?);
         }
         Ok(Tensor::cat(&rows, 0)?)

@@ -1,7 +1,5 @@
 //! The program.
 
-mod allocator;
-
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -13,7 +11,6 @@ use diffusion_server::{generate, serve};
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
-    allocator::keep_pages();
     let result = match Cli::parse().command {
         Command::Serve(args) => serve::run(&args).map_err(|e| e.to_string()),
         Command::Generate(args) => generate::run(&args).map_err(|e| e.to_string()),

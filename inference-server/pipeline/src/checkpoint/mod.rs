@@ -10,4 +10,4 @@ mod weights;
 pub use config_file::ConfigFile;
 pub(crate) use index::ModelIndex;
 pub use source::{Checkpoint, Source};
-pub use weights::Weights;
+pub use weights::{Table, Weights};

@@ -234,6 +234,17 @@ impl Weights {
         shard.numbers(&tensor, info)
     }
 
+    /// A table of which rows are read when they are asked for, from the file: most of a vocabulary never is.
+    ///
+    /// # Errors
+    /// As [`Self::tensor`].
+    pub fn table(&self, name: &str, shape: [usize; 2]) -> Result<Table, LoadError> {
+        let tensor = self.full(name);
+        let (shard, info) = self.find_shape(&tensor, &shape)?;
+        shard.bytes(&tensor, info)?;
+        Ok(Table { weights: self.clone(), tensor, shape })
+    }
+
     fn find_shape(&self, tensor: &str, shape: &[usize]) -> Result<(&Shard, &TensorInfo), LoadError> {
         let Some((shard, info)) = self.find(tensor) else {
             return Err(LoadError::MissingTensor {
@@ -251,6 +262,46 @@ impl Weights {
             });
         }
         Ok((shard, info))
+    }
+}
+
+/// Rows of numbers that stay in the file.
+#[derive(Clone)]
+pub struct Table {
+    weights: Weights,
+    tensor: String,
+    shape: [usize; 2],
+}
+
+impl Table {
+    /// How many rows there are.
+    pub fn rows(&self) -> usize {
+        self.shape[0]
+    }
+
+    /// Some rows, `(indices, width)`, in the weights' type and on their device.
+    ///
+    /// # Errors
+    /// If there is no such row.
+    pub fn select(&self, indices: &[u32]) -> candle_core::Result<Tensor> {
+        let read = || -> Result<Tensor, LoadError> {
+            let (shard, info) = self.weights.find_shape(&self.tensor, &self.shape)?;
+            let (stored, bytes) = shard.bytes(&self.tensor, info)?;
+            let width = self.shape[1] * stored.size_in_bytes();
+            let mut rows = Vec::with_capacity(indices.len() * width);
+            for &index in indices {
+                let from = index as usize * width;
+                let Some(row) = bytes.get(from..from + width) else {
+                    let problem = format!("row {index} of {} rows of {}", self.shape[0], self.tensor);
+                    return Err(candle_core::Error::Msg(problem).into());
+                };
+                rows.extend_from_slice(row);
+            }
+            let shape = (indices.len(), self.shape[1]);
+            let rows = Tensor::from_raw_buffer(&rows, stored, &[shape.0, shape.1], &self.weights.device)?;
+            Ok(rows.to_dtype(self.weights.dtype)?)
+        };
+        read().map_err(|error| candle_core::Error::Msg(error.to_string()))
     }
 }
 

@@ -6,13 +6,13 @@ mod tests;
 use candle_core::{D, DType, Result, Tensor};
 
 use crate::LoadError;
-use crate::checkpoint::{ConfigFile, Weights};
+use crate::checkpoint::{ConfigFile, Table, Weights};
 use crate::ops::{Activation, LayerNorm, Linear, Sees, attention};
 
 /// The text encoder of a checkpoint.
 pub(crate) struct TextEncoder {
     /// `(vocabulary, width)`.
-    tokens: Tensor,
+    tokens: Table,
     /// `(positions, width)`.
     positions: Tensor,
     layers: Vec<Layer>,
@@ -75,7 +75,7 @@ impl TextEncoder {
         let layers = (0..depth)
             .map(|i| Layer::load(&weights.pp("encoder.layers").pp(i), width, inner, heads, eps, activation));
         Ok(Self {
-            tokens: embeddings.tensor("token_embedding.weight", &[vocabulary, width])?,
+            tokens: embeddings.table("token_embedding.weight", [vocabulary, width])?,
             positions: embeddings.tensor("position_embedding.weight", &[positions, width])?,
             layers: layers.collect::<std::result::Result<_, _>>()?,
             norm: LayerNorm::load(&weights.pp("final_layer_norm"), width, eps)?,
@@ -90,7 +90,7 @@ impl TextEncoder {
 
     /// Tokens that there are.
     pub(crate) fn vocabulary(&self) -> usize {
-        self.tokens.dim(0).unwrap_or(0)
+        self.tokens.rows()
     }
 
     /// Numbers in an embedding.
@@ -101,7 +101,7 @@ impl TextEncoder {
     /// `(batch, tokens)` ids to `(batch, tokens, width)`, the final layer norm applied. A token sees those before it.
     pub(crate) fn forward(&self, ids: &Tensor) -> Result<Tensor> {
         let (batch, tokens) = ids.dims2()?;
-        let rows = self.tokens.index_select(&ids.flatten_all()?, 0)?.to_dtype(self.compute)?;
+        let rows = self.tokens.select(&ids.flatten_all()?.to_vec1()?)?.to_dtype(self.compute)?;
         let positions = self.positions.narrow(0, 0, tokens)?.to_dtype(self.compute)?;
         let mut x = rows.reshape((batch, tokens, ()))?.broadcast_add(&positions)?;
         for layer in &self.layers {
