@@ -35,7 +35,8 @@ impl Level {
     /// The highest that this machine has.
     pub fn detect() -> Self {
         static DETECTED: OnceLock<Level> = OnceLock::new();
-        *DETECTED.get_or_init(|| Self::ALL.into_iter().rev().find(|level| level.looks()).unwrap_or(Self::Portable))
+        *DETECTED
+            .get_or_init(|| Self::ALL.into_iter().rev().find(|level| level.looks()).unwrap_or(Self::Portable))
     }
 
     /// Whether this machine has it. Quick: every tile asks.
@@ -50,8 +51,7 @@ impl Level {
         {
             use std::arch::is_x86_feature_detected as has;
             let avx2 = has!("avx2") && has!("fma");
-            let avx512 =
-                avx2 && has!("avx512f") && has!("avx512bw") && has!("avx512dq") && has!("avx512vl");
+            let avx512 = avx2 && has!("avx512f") && has!("avx512bw") && has!("avx512dq") && has!("avx512vl");
             match self {
                 Self::Portable => true,
                 Self::Avx2Fma => avx2,
