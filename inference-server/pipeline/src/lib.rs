@@ -28,6 +28,7 @@ mod noise;
 mod ops;
 mod options;
 mod pipeline;
+pub mod profile;
 mod request;
 pub mod scheduler;
 mod text_encoder;

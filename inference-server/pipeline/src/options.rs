@@ -12,7 +12,7 @@ pub enum Precision {
     Auto,
     /// 32 bits.
     F32,
-    /// bfloat16: half the memory; on a CPU the arithmetic stays f32.
+    /// bfloat16: half the memory; sums are taken in f32.
     Bf16,
     /// IEEE half, on a GPU.
     F16,

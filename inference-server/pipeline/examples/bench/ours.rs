@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use diffusion_pipeline::{
-    ImageFormat, Job, LoadOptions, Pipeline, Precision, Request, SchedulerKind, Source,
+    ImageFormat, Job, LoadOptions, Pipeline, Precision, Request, SchedulerKind, Source, profile,
 };
 use serde_json::{Value, json};
 
@@ -70,15 +70,27 @@ fn timings(
     let texts: Vec<f64> = jobs.iter().map(|job| job.timings().text.as_secs_f64()).collect();
     let mut job = jobs.into_iter().next().ok_or("no job")?;
     let mut seconds = Vec::new();
+    profile::take();
     while !job.is_done() {
         seconds.push(timed(|| pipeline.step(std::slice::from_mut(&mut job)))?.0);
     }
+    let steps = shares(seconds.len());
     let (first, _) = timed(|| pipeline.finish(&mut job))?;
     let (second, picture) = timed(|| pipeline.finish(&mut job))?;
+    let decode = shares(2);
     let warm = seconds.get(1..).filter(|warm| !warm.is_empty()).unwrap_or(&seconds);
     let figures = json!({
         "load": load, "text": median(&texts), "step": median(warm), "decode": median(&[first, second]),
-        "peak_gib": peak_gib()?,
+        "peak_gib": peak_gib()?, "of_step": steps, "of_decode": decode,
     });
     Ok((figures, picture))
+}
+
+/// What every kind of operation took of one of `n` runs: seconds and GFLOP.
+fn shares(n: usize) -> Value {
+    let share = |share: profile::Share| {
+        let (n, operations) = (n.max(1) as f64, share.operations as f64);
+        (share.kind.name().to_owned(), json!([share.time.as_secs_f64() / n, operations / n / 1e9]))
+    };
+    Value::Object(profile::take().map(share).into_iter().collect())
 }

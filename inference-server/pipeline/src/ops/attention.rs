@@ -4,6 +4,7 @@ use candle_core::{D, Device, Result, Tensor};
 use diffusion_kernels::{Attention, Level, Rows};
 
 use super::cpu::{self, Number, for_type};
+use crate::profile;
 
 /// Queries that candle's operations look at together: the matrix of scores is at most this many rows, whatever the
 /// picture's size.
@@ -22,9 +23,15 @@ pub(crate) enum Sees {
 /// `q` is `(batch, queries, heads x head width)`, `k` and `v` are `(batch, keys, heads x head width)`; they may be parts of
 /// wider rows. The result has the shape of `q`.
 pub(crate) fn attention(q: &Tensor, k: &Tensor, v: &Tensor, heads: usize, sees: Sees) -> Result<Tensor> {
-    if q.device().is_cpu() {
-        return for_type!(q.dtype(), fused(q, k, v, heads, sees));
-    }
+    let operations = 4 * q.elem_count() * k.dim(1)?;
+    profile::timed(profile::Kind::Attention, operations, || match q.device().is_cpu() {
+        true => for_type!(q.dtype(), fused(q, k, v, heads, sees)),
+        false => composed(q, k, v, heads, sees),
+    })
+}
+
+/// On candle's operations.
+fn composed(q: &Tensor, k: &Tensor, v: &Tensor, heads: usize, sees: Sees) -> Result<Tensor> {
     let (batch, queries, width) = q.dims3()?;
     let head = width / heads;
     let scale = 1.0 / (head as f64).sqrt();

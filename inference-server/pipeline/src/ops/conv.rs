@@ -9,6 +9,7 @@ use super::cpu::{self, Call, Number, Packed, for_type};
 use super::map::{FeatureMap, MapShape};
 use crate::LoadError;
 use crate::checkpoint::Weights;
+use crate::profile;
 
 type Loaded<T> = std::result::Result<T, LoadError>;
 
@@ -132,11 +133,29 @@ impl Conv2d {
         let Some((height, width)) = sides else { candle_core::bail!("{:?} does not fit {shape:?}", x.shape) };
         let result = MapShape { batch: x.shape.batch, channels: shape.outputs, height, width };
         let residual = residual.map(|residual| &residual.tensor);
-        let tensor = match &self.kind {
+        let terms = shape.inputs * shape.kernel * shape.kernel;
+        let operations = 2 * result.batch * height * width * shape.outputs * terms;
+        let compute = || self.tensor(x, to, result, moved, residual);
+        Ok(FeatureMap {
+            tensor: profile::timed(profile::Kind::Convolution, operations, compute)?,
+            shape: result,
+        })
+    }
+
+    fn tensor(
+        &self,
+        x: &FeatureMap,
+        to: (usize, usize),
+        result: MapShape,
+        moved: Option<&Tensor>,
+        residual: Option<&Tensor>,
+    ) -> Result<Tensor> {
+        let shape = self.shape;
+        match &self.kind {
             Kind::Packed { weight, bias } => {
                 let moved = moved.map(|by| moved_bias(bias, by)).transpose()?;
                 let bias = moved.as_deref().unwrap_or(bias);
-                packed(weight.as_ref(), x, to, &result.dims(true), bias, residual)?
+                packed(weight.as_ref(), x, to, &result.dims(true), bias, residual)
             }
             Kind::Doubling { weight, bias, any, weights } => {
                 let (height, width) = x.size();
@@ -146,7 +165,7 @@ impl Conv2d {
                 };
                 let moved = moved.map(|by| moved_bias(bias, by)).transpose()?;
                 let bias = moved.as_deref().unwrap_or(bias);
-                packed(weight.as_ref(), x, to, &result.dims(true), bias, residual)?
+                packed(weight.as_ref(), x, to, &result.dims(true), bias, residual)
             }
             Kind::Tensors { weight, bias, padding } => {
                 let x = match x.size() == to {
@@ -162,10 +181,9 @@ impl Conv2d {
                 if let Some(by) = moved {
                     y = y.broadcast_add(&by.reshape((result.batch, shape.outputs, 1, 1))?)?;
                 }
-                super::finish(y, None, residual)?
+                super::finish(y, None, residual)
             }
-        };
-        Ok(FeatureMap { tensor, shape: result })
+        }
     }
 }
 

@@ -9,6 +9,7 @@ use super::cpu::{self, Call, Number, Packed, for_type};
 use super::{Activation, finish};
 use crate::LoadError;
 use crate::checkpoint::Weights;
+use crate::profile;
 
 type Loaded<T> = std::result::Result<T, LoadError>;
 
@@ -115,7 +116,13 @@ impl Linear {
             Some(last) if last == inputs => *last = *outputs,
             _ => candle_core::bail!("{:?} where {inputs} inputs were expected", x.dims()),
         }
-        match kind {
+        let sums = match kind {
+            Kind::Tensors { gated: true, .. } => 2 * outputs,
+            Kind::Packed { bias: Some(bias), .. } => bias.len(),
+            _ => *outputs,
+        };
+        let rows: usize = x.elem_count() / (*inputs).max(1);
+        profile::timed(profile::Kind::Linear, 2 * rows * inputs * sums, || match kind {
             Kind::Packed { weight, bias } => {
                 let bias = bias.as_deref();
                 weight.forward(x, &Call { shape: &shape, enlarged: None, bias, activation, residual })
@@ -137,7 +144,7 @@ impl Linear {
                 let gate = finish(half(*outputs)?, activation, None)?;
                 finish((half(0)? * gate)?, None, residual)
             }
-        }
+        })
     }
 }
 

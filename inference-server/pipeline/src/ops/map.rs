@@ -2,6 +2,8 @@
 
 use candle_core::{Result, Tensor};
 
+use crate::profile;
+
 /// Numbers of every pixel. On a CPU the channels are last, which makes a map and its tokens the same thing; elsewhere
 /// they are first, as candle's operations have them. Nothing outside of this folder knows which.
 #[derive(Debug, Clone)]
@@ -74,7 +76,8 @@ impl FeatureMap {
     /// The channels of both, one map's after the other's.
     pub(crate) fn beside(&self, other: &Self) -> Result<Self> {
         let axis = if self.channels_last() { 3 } else { 1 };
-        let tensor = Tensor::cat(&[&self.tensor, &other.tensor], axis)?;
+        let cat = || Tensor::cat(&[&self.tensor, &other.tensor], axis);
+        let tensor = profile::timed(profile::Kind::Join, 0, cat)?;
         let channels = self.shape.channels + other.shape.channels;
         Ok(Self { tensor, shape: MapShape { channels, ..self.shape } })
     }

@@ -10,6 +10,7 @@ use super::map::{FeatureMap, MapShape};
 use super::{Activation, finish};
 use crate::LoadError;
 use crate::checkpoint::Weights;
+use crate::profile;
 
 /// Weight and bias of a layer, and what is done with them where our kernels do not compute.
 #[derive(Debug, Clone)]
@@ -65,20 +66,20 @@ impl GroupNorm {
 
     fn compute(&self, x: &FeatureMap, activation: Option<Activation>) -> Result<FeatureMap> {
         let MapShape { batch, channels, .. } = x.shape;
-        let tensor = match &self.kind {
+        let tensor = profile::timed(profile::Kind::GroupNorm, 0, || match &self.kind {
             Kind::Kernel(kernel) => {
                 if channels != kernel.channels() {
                     candle_core::bail!("{channels} channels where {} were expected", kernel.channels());
                 }
-                for_type!(x.tensor.dtype(), group_norm(kernel, x, activation))?
+                for_type!(x.tensor.dtype(), group_norm(kernel, x, activation))
             }
             Kind::Tensors { weight, bias } => {
                 let grouped = x.tensor.contiguous()?.reshape((batch, self.groups, ()))?;
                 let normal = standardise(&grouped, self.eps)?.reshape(x.tensor.dims())?;
                 let y = normal.broadcast_mul(&weight.reshape((1, channels, 1, 1))?)?;
-                finish(y.broadcast_add(&bias.reshape((1, channels, 1, 1))?)?, activation, None)?
+                finish(y.broadcast_add(&bias.reshape((1, channels, 1, 1))?)?, activation, None)
             }
-        };
+        })?;
         Ok(FeatureMap { tensor, shape: x.shape })
     }
 }
@@ -112,7 +113,7 @@ impl LayerNorm {
 
     /// `(..., width)`, every row with mean 0 and variance 1, then scaled and moved.
     pub(crate) fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        match &self.kind {
+        profile::timed(profile::Kind::LayerNorm, 0, || match &self.kind {
             Kind::Kernel(kernel) => {
                 let width = x.dim(D::Minus1)?;
                 if width != kernel.width() {
@@ -123,7 +124,7 @@ impl LayerNorm {
             Kind::Tensors { weight, bias } => {
                 standardise(x, self.eps)?.broadcast_mul(weight)?.broadcast_add(bias)
             }
-        }
+        })
     }
 }
 
