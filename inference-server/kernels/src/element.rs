@@ -136,4 +136,25 @@ mod tests {
             assert_eq!(Element::to_f32(bf16::from_f32(x)), bf16::from_f32(x).to_f32(), "{x}");
         }
     }
+
+    #[test]
+    #[cfg(target_arch = "x86_64")]
+    fn the_processor_rounds_as_we_do() {
+        if !Level::Avx512Bf16.is_supported() {
+            return;
+        }
+        let number = |i: u32| f32::from_bits(i.wrapping_mul(4099));
+        for i in (0..=u32::MAX / 4099).step_by(16) {
+            let x: [f32; 16] = std::array::from_fn(|lane| number(i + lane as u32));
+            // SAFETY: the level is supported.
+            #[allow(unsafe_code)]
+            let got = unsafe { round_bf16(&x) };
+            for (x, got) in x.into_iter().zip(got) {
+                let want = <bf16 as Element>::from_f32(x);
+                let denormal = x.is_subnormal() && got.to_f32() == 0.0;
+                let same = got.to_bits() == want.to_bits() || got.is_nan() && want.is_nan();
+                assert!(same || denormal, "{x:e}: {got} instead of {want}");
+            }
+        }
+    }
 }
