@@ -237,14 +237,14 @@ fn pack_doubling<T: Number>(weights: &Weights, shape: ConvShape) -> Loaded<Arc<d
 /// so many that the weights' memory matters; those layers see few pixels. bf16 allows the smaller squares only, and
 /// none where a layer has to be precise: the transforms round inputs and weights again. In f32 nobody can see that.
 fn algorithm(dtype: DType, shape: ConvShape, precise: bool) -> Algorithm {
-    const MOST_WEIGHTS: usize = 1 << 20;
     let ConvShape { inputs, outputs, .. } = shape;
-    let (fewest, faster) = match dtype {
+    // In bf16, which is chosen for its memory, only half as many weights.
+    let (fewest, most_pairs, faster) = match dtype {
         DType::BF16 if precise => return Algorithm::Direct,
-        DType::BF16 => (192, Algorithm::Winograd2),
-        _ => (16, Algorithm::Winograd4),
+        DType::BF16 => (192, 1 << 19, Algorithm::Winograd2),
+        _ => (16, 1 << 20, Algorithm::Winograd4),
     };
-    match inputs >= fewest && outputs >= fewest.min(64) && inputs * outputs <= MOST_WEIGHTS {
+    match inputs >= fewest && outputs >= fewest.min(64) && inputs * outputs <= most_pairs {
         true => faster,
         false => Algorithm::Direct,
     }
