@@ -45,7 +45,9 @@ fn main() -> Outcome<()> {
         .collect();
     let source = Source::Directory(Path::new(checkpoint).into());
     let pipeline = Pipeline::load(&source, &LoadOptions { precision })?;
-    println!("| Precision | Steps | guidance_start, guidance_end | cache_interval | PSNR | CPU seconds a picture | of all |");
+    println!(
+        "| Precision | Steps | guidance_start, guidance_end | cache_interval | PSNR | CPU seconds a picture | of all |"
+    );
     println!("|---|---|---|---|---|---|---|");
     for steps in counts {
         table(&pipeline, &prompts, steps.parse()?)?;

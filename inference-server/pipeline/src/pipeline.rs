@@ -17,8 +17,8 @@ use crate::tokenizer::Tokenizer;
 use crate::unet::UNet;
 use crate::vae::Vae;
 use crate::{
-    Error, Evaluated, FieldError, Job, LoadError, LoadOptions, ModelInfo, Picture, Precision, Request, SchedulerKind,
-    Source,
+    Error, Evaluated, FieldError, Job, LoadError, LoadOptions, ModelInfo, Picture, Precision, Request,
+    SchedulerKind, Source,
 };
 use crate::{image, request};
 

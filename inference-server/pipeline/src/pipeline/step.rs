@@ -17,8 +17,7 @@ impl Pipeline {
     /// [`Error::MixedShapes`]; no job has moved then.
     pub fn step<J: AsMut<Job>>(&self, jobs: &mut [J]) -> std::result::Result<(), Error> {
         let begin = Instant::now();
-        let jobs: Vec<&mut Job> =
-            jobs.iter_mut().map(AsMut::as_mut).filter(|job| !job.is_done()).collect();
+        let jobs: Vec<&mut Job> = jobs.iter_mut().map(AsMut::as_mut).filter(|job| !job.is_done()).collect();
         let Some(first) = jobs.first().map(|job| job.latents.dims().to_vec()) else { return Ok(()) };
         if let Some(other) = jobs.iter().find(|job| job.latents.dims() != first) {
             return Err(Error::MixedShapes { first, other: other.latents.dims().to_vec() });
@@ -58,12 +57,7 @@ impl Pipeline {
     /// The output of the UNet's outermost layers for a map of each job.
     fn evaluate_reusing(&self, jobs: &[&mut Job], maps: &[FeatureMap]) -> Result<Tensor> {
         let batch = Batch::of(jobs)?;
-        self.unet.forward_reusing(
-            &batch.latents,
-            &batch.timesteps,
-            &batch.prompt,
-            FeatureMap::join(maps)?,
-        )
+        self.unet.forward_reusing(&batch.latents, &batch.timesteps, &batch.prompt, FeatureMap::join(maps)?)
     }
 }
 

@@ -25,7 +25,10 @@ pub(crate) fn check(request: &Request, model: &ModelInfo) -> Result<(), FieldErr
     }
     if !(1..=Request::MAX_CACHE_INTERVAL).contains(&request.cache_interval) {
         let (most, got) = (Request::MAX_CACHE_INTERVAL, request.cache_interval);
-        return Err(FieldError { field: "cache_interval", problem: format!("must be 1 to {most} (got {got})") });
+        return Err(FieldError {
+            field: "cache_interval",
+            problem: format!("must be 1 to {most} (got {got})"),
+        });
     }
     number("eta", request.eta, 0.0, 1.0)?;
     let Some(init) = &request.init else { return Ok(()) };

@@ -93,25 +93,12 @@ impl DownBlock {
         prompt: &mut Layers<'_>,
         skips: &mut Vec<FeatureMap>,
     ) -> Result<FeatureMap> {
-        x = self.forward_first(self.layers.len(), x, time, prompt, skips)?;
-        if let Some(downsample) = &self.downsample {
-            x = downsample.forward(&x)?;
+        for layer in &self.layers {
+            x = layer.forward(&x, time, prompt)?;
             skips.push(x.clone());
         }
-        Ok(x)
-    }
-
-    /// The first `count` layers of [`Self::forward`].
-    pub(super) fn forward_first(
-        &self,
-        count: usize,
-        mut x: FeatureMap,
-        time: &Tensor,
-        prompt: &mut Layers<'_>,
-        skips: &mut Vec<FeatureMap>,
-    ) -> Result<FeatureMap> {
-        for layer in self.layers.iter().take(count) {
-            x = layer.forward(&x, time, prompt)?;
+        if let Some(downsample) = &self.downsample {
+            x = downsample.forward(&x)?;
             skips.push(x.clone());
         }
         Ok(x)
@@ -164,14 +151,16 @@ impl UpBlock {
         self.layers.iter().try_for_each(|layer| layer.look_at(context, layers))
     }
 
-    /// How many layers it has.
-    pub(super) fn layers(&self) -> usize {
-        self.layers.len()
+    /// The layers but the last, and the last. There is one: a block on the way up has a layer more than its twin on the
+    /// way down.
+    pub(super) fn inner_and_last(&self) -> (Range<usize>, Range<usize>) {
+        let (all, last) = (self.layers.len(), self.layers.len().saturating_sub(1));
+        (0..last, last..all)
     }
 
-    /// How many entries of a prompt the layers from `first` on take.
-    pub(super) fn looks_from(&self, first: usize) -> usize {
-        self.layers.iter().skip(first).map(Layer::looks).sum()
+    /// How many entries of a prompt the last layer takes.
+    pub(super) fn last_looks(&self) -> usize {
+        self.layers.last().map_or(0, Layer::looks)
     }
 
     /// Every layer takes the last of `skips` beside what came from below.

@@ -105,14 +105,14 @@ impl UNet {
             x = block.forward(x, &time, &mut seen, &mut skips)?;
         }
         x = self.mid.forward(&x, &time, &mut seen)?;
-        let Some((last, inner)) = self.up.split_last() else { candle_core::bail!("a UNet without blocks") };
-        for block in inner {
+        let Some((last, up)) = self.up.split_last() else { candle_core::bail!("a UNet without blocks") };
+        for block in up {
             x = block.forward(x, &time, &mut seen, &mut skips)?;
         }
-        let outer = self.first_outer_layer();
-        x = last.forward_layers(0..outer, x, &time, &mut seen, &mut skips)?;
+        let (inner, outermost) = last.inner_and_last();
+        x = last.forward_layers(inner, x, &time, &mut seen, &mut skips)?;
         let kept = keep.then(|| x.clone());
-        x = last.forward_layers(outer..last.layers(), x, &time, &mut seen, &mut skips)?;
+        x = last.forward_layers(outermost, x, &time, &mut seen, &mut skips)?;
         Ok((self.leave(&x, latents)?, kept))
     }
 

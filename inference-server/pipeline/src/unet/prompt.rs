@@ -18,7 +18,9 @@ impl Prompt {
 
     /// The last `rows` rows: with one, the positive prompt of a guided job.
     pub(crate) fn last(&self, rows: usize) -> Result<Self> {
-        let Some(first) = self.rows.checked_sub(rows).filter(|&first| first > 0) else { return Ok(self.clone()) };
+        let Some(first) = self.rows.checked_sub(rows).filter(|&first| first > 0) else {
+            return Ok(self.clone());
+        };
         let layers = self.layers.iter().map(|layer| layer.narrow(0, first, rows));
         Ok(Self { layers: layers.collect::<Result<_>>()?, rows })
     }

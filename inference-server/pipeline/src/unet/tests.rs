@@ -48,9 +48,8 @@ fn an_evaluation_that_reuses_its_own_map_is_the_same_and_with_another_timestep_c
         // The positive row alone.
         let row = |x: &candle_core::Tensor, i| x.narrow(0, i, 1).unwrap();
         let positive = kept.rows(1, 1).unwrap();
-        let alone = unet
-            .forward_reusing(&row(latents, 1), &[313.5], &prompt.last(1).unwrap(), positive)
-            .unwrap();
+        let alone =
+            unet.forward_reusing(&row(latents, 1), &[313.5], &prompt.last(1).unwrap(), positive).unwrap();
         assert_eq!(bits(&alone), bits(&row(&later, 1)), "{name}");
         // A map of other rows is refused, not a panic.
         assert!(unet.forward_reusing(&row(latents, 1), &[1.0], &prompt.last(1).unwrap(), kept).is_err());

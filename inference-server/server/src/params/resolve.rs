@@ -282,7 +282,10 @@ pub(crate) mod tests {
                 r#"{"prompt": "", "guidance_start": 0.5, "guidance_end": 0.5}"#,
                 "guidance_end: must be above guidance_start, which is 0.5, got 0.5",
             ),
-            (r#"{"prompt": "", "guidance_start": 1}"#, "guidance_end: must be above guidance_start, which is 1"),
+            (
+                r#"{"prompt": "", "guidance_start": 1}"#,
+                "guidance_end: must be above guidance_start, which is 1",
+            ),
             (r#"{"prompt": "", "cache_interval": 0}"#, "cache_interval: must be from 1 (off) to 10, got 0"),
             (r#"{"prompt": "", "cache_interval": 11}"#, "cache_interval: must be from 1 (off) to 10, got 11"),
             (r#"{"prompt": "", "eta": 2}"#, "eta: must be from 0 to 1, got 2"),
@@ -332,7 +335,9 @@ pub(crate) mod tests {
                     assert!(!problems.is_empty() && problems.iter().all(|p| !p.problem.is_empty()))
                 }
                 Ok(Drawing { request: r, .. }) => {
-                    assert!(0.0 <= r.guidance_start && r.guidance_start < r.guidance_end && r.guidance_end <= 1.0);
+                    assert!(
+                        0.0 <= r.guidance_start && r.guidance_start < r.guidance_end && r.guidance_end <= 1.0
+                    );
                     assert!((1..=10).contains(&r.cache_interval));
                     assert!((1..=150).contains(&r.steps) && r.width * r.height <= 1 << 20);
                     assert!(r.width > 0 && r.height > 0 && r.width % 8 == 0 && r.height % 8 == 0);
