@@ -29,7 +29,7 @@ impl Guidance {
     }
 
     /// Rows of the UNet's batch that evaluation `index` of `total` needs, counted from 0. Outside of the interval the
-    /// positive prompt is enough, which costs half (Kynkäänniemi et al. 2024, equation 5, with the evaluations in place of
+    /// positive prompt is enough, which costs half (Kynkäänniemi et al. 2024, with parts of the evaluations in place of
     /// noise levels, which differ between schedulers).
     pub(crate) fn rows(self, index: usize, total: usize) -> usize {
         let place = index as f64 / total.max(1) as f64;
