@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use candle_core::Tensor;
 
+use crate::cache::Cache;
 use crate::guidance::Guidance;
 use crate::noise::TorchGenerator;
 use crate::scheduler::Scheduler;
@@ -20,6 +21,15 @@ pub struct Timings {
     pub decode: Duration,
 }
 
+/// What the UNet did for a job: rows of its batch, of which guidance takes two.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Evaluated {
+    /// Rows that went through the whole UNet.
+    pub whole: usize,
+    /// Rows that took the inner part from the cache.
+    pub reused: usize,
+}
+
 /// One picture in the making: its latents, its own scheduler and its own noise.
 pub struct Job {
     /// `(1, channels, height, width)` in f32.
@@ -27,9 +37,11 @@ pub struct Job {
     /// The negative prompt first when guidance is on.
     pub(crate) prompt: Prompt,
     pub(crate) guidance: Guidance,
+    pub(crate) cache: Cache,
     pub(crate) scheduler: Box<dyn Scheduler>,
     pub(crate) generator: TorchGenerator,
     pub(crate) done: usize,
+    pub(crate) evaluated: Evaluated,
     pub(crate) warnings: Vec<String>,
     pub(crate) timings: Timings,
 }
@@ -38,6 +50,11 @@ impl Job {
     /// UNet evaluations done.
     pub fn done(&self) -> usize {
         self.done
+    }
+
+    /// What these evaluations were.
+    pub fn evaluated(&self) -> Evaluated {
+        self.evaluated
     }
 
     /// UNet evaluations in all (PNDM needs one more than the steps asked for, Heun almost twice as many).
@@ -58,6 +75,11 @@ impl Job {
     /// What the caller should know, for people: such as a prompt that was cut at 77 tokens.
     pub fn warnings(&self) -> &[String] {
         &self.warnings
+    }
+
+    /// Rows of the UNet's batch that the next evaluation needs.
+    pub(crate) fn rows(&self) -> usize {
+        self.guidance.rows(self.done, self.total())
     }
 
     /// Where the time went so far.

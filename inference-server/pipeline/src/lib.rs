@@ -16,6 +16,7 @@
 //! UNet evaluation each. There is no async, no HTTP and no global state here.
 
 mod blocks;
+mod cache;
 pub mod checkpoint;
 mod error;
 #[cfg(test)]
@@ -40,7 +41,7 @@ pub use crate::image::{ImageFormat, Picture, resize};
 pub use checkpoint::Source;
 pub use error::{Error, FieldError, LoadError};
 pub use info::ModelInfo;
-pub use job::{Job, Timings};
+pub use job::{Evaluated, Job, Timings};
 pub use options::{LoadOptions, Precision};
 pub use pipeline::Pipeline;
 pub use request::{InitImage, Request};

@@ -1,9 +1,12 @@
 //! The pipeline: load once, then start jobs, step them, finish them.
 
+mod step;
+
 use std::time::Instant;
 
 use candle_core::{DType, Device, Tensor};
 
+use crate::cache::Cache;
 use crate::checkpoint::{Checkpoint, ModelIndex};
 use crate::guidance::Guidance;
 use crate::noise::TorchGenerator;
@@ -11,11 +14,11 @@ use crate::options::Placement;
 use crate::scheduler::{Scheduler, SchedulerConfig};
 use crate::text_encoder::TextEncoder;
 use crate::tokenizer::Tokenizer;
-use crate::unet::{Prompt, UNet};
+use crate::unet::UNet;
 use crate::vae::Vae;
 use crate::{
-    Error, FieldError, Job, LoadError, LoadOptions, ModelInfo, Picture, Precision, Request, SchedulerKind,
-    Source,
+    Error, Evaluated, FieldError, Job, LoadError, LoadOptions, ModelInfo, Picture, Precision, Request,
+    SchedulerKind, Source,
 };
 use crate::{image, request};
 
@@ -107,7 +110,7 @@ impl Pipeline {
         request::check(request, &self.info)?;
         let scheduler = self.schedule(request)?;
         let begin = Instant::now();
-        let guidance = Guidance::new(request.guidance_scale, request.guidance_rescale);
+        let guidance = Guidance::of(request);
         let mut warnings = Vec::new();
         let prompt = self.unet.look_at(&self.encode_prompts(request, guidance, &mut warnings)?)?;
 
@@ -129,9 +132,11 @@ impl Pipeline {
             latents: latents.to_device(&self.device)?,
             prompt,
             guidance,
+            cache: Cache::new(request.cache_interval),
             scheduler,
             generator,
             done: 0,
+            evaluated: Evaluated::default(),
             warnings,
             timings: Default::default(),
         };
@@ -161,43 +166,6 @@ impl Pipeline {
             rows.push(self.text_encoder.forward(&ids)?);
         }
         Ok(Tensor::cat(&rows, 0)?)
-    }
-
-    /// Advances every job by one UNet evaluation. Jobs may differ in everything but the shape of their latents.
-    /// A job that is done is left alone.
-    ///
-    /// # Errors
-    /// [`Error::MixedShapes`]; no job has moved then.
-    pub fn step<J: AsMut<Job>>(&self, jobs: &mut [J]) -> Result<(), Error> {
-        let begin = Instant::now();
-        let mut jobs: Vec<&mut Job> =
-            jobs.iter_mut().map(AsMut::as_mut).filter(|job| !job.is_done()).collect();
-        let Some(first) = jobs.first().map(|job| job.latents.dims().to_vec()) else { return Ok(()) };
-        if let Some(other) = jobs.iter().find(|job| job.latents.dims() != first) {
-            return Err(Error::MixedShapes { first, other: other.latents.dims().to_vec() });
-        }
-        let (mut latents, mut timesteps) = (Vec::new(), Vec::new());
-        for job in &jobs {
-            let input = job.scheduler.scale_model_input(&job.latents)?;
-            let timestep = job.scheduler.timesteps().get(job.done).copied().unwrap_or_default();
-            for _ in 0..job.guidance.rows() {
-                latents.push(input.clone());
-                timesteps.push(timestep);
-            }
-        }
-        let prompt = Prompt::join(&jobs.iter().map(|job| &job.prompt).collect::<Vec<_>>())?;
-        let output = self.unet.forward(&Tensor::cat(&latents, 0)?, &timesteps, &prompt)?;
-        let mut row = 0;
-        for job in &mut jobs {
-            let rows = job.guidance.rows();
-            let output = job.guidance.combine(&output.narrow(0, row, rows)?)?;
-            row += rows;
-            job.latents = job.scheduler.step(&output, &job.latents, &mut job.generator)?;
-            job.done += 1;
-        }
-        let elapsed = begin.elapsed();
-        jobs.iter_mut().for_each(|job| job.timings.denoise += elapsed);
-        Ok(())
     }
 
     /// Decodes a job's latents; a job that is not done gives the picture as it is now.

@@ -163,20 +163,29 @@ fn requests(pipeline: &Pipeline) -> impl Strategy<Value = Vec<Request>> + use<> 
     let model = pipeline.info().clone();
     let one =
         (any::<u64>(), 1usize..6, prop_oneof![Just(1.0), 2.0..9.0f64], 0usize..SchedulerKind::ALL.len());
-    let request = one.prop_map(move |(seed, steps, guidance_scale, kind)| Request {
-        seed,
-        steps,
-        guidance_scale,
-        scheduler: Some(SchedulerKind::ALL[kind]),
-        ..model.defaults(format!("picture {seed}"))
-    });
+    let interval = prop_oneof![Just((0.0, 1.0)), (0.0..0.5f64, 0.5..=1.0f64)];
+    let cache = prop_oneof![Just(1usize), 2usize..5];
+    let request = (one, interval, cache).prop_map(
+        move |((seed, steps, guidance_scale, kind), (guidance_start, guidance_end), cache_interval)| {
+            Request {
+                seed,
+                steps,
+                guidance_scale,
+                guidance_start,
+                guidance_end,
+                cache_interval,
+                scheduler: Some(SchedulerKind::ALL[kind]),
+                ..model.defaults(format!("picture {seed}"))
+            }
+        },
+    );
     prop::collection::vec(request, 1..5)
 }
 
 #[test]
 fn a_job_in_a_batch_gives_the_picture_that_it_gives_alone_and_a_dropped_one_changes_nothing() {
     let pipeline = load("shift", Precision::F32);
-    let mut runner = proptest::test_runner::TestRunner::new(ProptestConfig::with_cases(24));
+    let mut runner = proptest::test_runner::TestRunner::new(ProptestConfig::with_cases(32));
     let case = (requests(&pipeline), any::<prop::sample::Index>(), 0usize..4);
     runner
         .run(&case, |(requests, dropped, after)| {
@@ -228,6 +237,12 @@ fn a_request_that_cannot_be_drawn_names_the_field() {
         (Request { guidance_scale: f64::NAN, ..good.clone() }, "guidance_scale"),
         (Request { guidance_scale: -1.0, ..good.clone() }, "guidance_scale"),
         (Request { guidance_rescale: 1.5, ..good.clone() }, "guidance_rescale"),
+        (Request { guidance_start: -0.1, ..good.clone() }, "guidance_start"),
+        (Request { guidance_start: f64::NAN, ..good.clone() }, "guidance_start"),
+        (Request { guidance_end: 1.1, ..good.clone() }, "guidance_end"),
+        (Request { guidance_start: 0.6, guidance_end: 0.6, ..good.clone() }, "guidance_end"),
+        (Request { cache_interval: 0, ..good.clone() }, "cache_interval"),
+        (Request { cache_interval: 11, ..good.clone() }, "cache_interval"),
         (Request { eta: f64::INFINITY, ..good.clone() }, "eta"),
         (Request { init: init(1.1), ..good.clone() }, "strength"),
         (Request { init: init(0.1), ..good.clone() }, "strength"),

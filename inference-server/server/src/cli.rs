@@ -268,6 +268,15 @@ pub struct DrawArgs {
     /// Rescale of the guided noise, 0 (off) to 1.
     #[arg(long, env = "DIFFUSION_GUIDANCE_RESCALE", value_name = "FRACTION")]
     pub guidance_rescale: Option<f64>,
+    /// Where guidance begins, as a fraction of the steps; before it a step costs half [default: 0].
+    #[arg(long, env = "DIFFUSION_GUIDANCE_START", value_name = "FRACTION")]
+    pub guidance_start: Option<f64>,
+    /// Where guidance ends, as a fraction of the steps; after it a step costs half [default: 1].
+    #[arg(long, env = "DIFFUSION_GUIDANCE_END", value_name = "FRACTION")]
+    pub guidance_end: Option<f64>,
+    /// Run the whole UNet every so many steps and reuse its inner part in between, 1 (off) to 10 [default: 1].
+    #[arg(long, env = "DIFFUSION_CACHE_INTERVAL", value_name = "N")]
+    pub cache_interval: Option<u64>,
     /// Width in pixels.
     #[arg(long, env = "DIFFUSION_WIDTH", value_name = "PIXELS")]
     pub width: Option<u64>,

@@ -73,6 +73,31 @@ impl FeatureMap {
         Ok(Self { tensor, shape })
     }
 
+    /// `rows` rows of the batch from `first` on, in memory of their own: a view would keep the whole batch alive.
+    pub(crate) fn rows(&self, first: usize, rows: usize) -> Result<Self> {
+        if rows == self.shape.batch {
+            return Ok(self.clone());
+        }
+        let tensor = self.tensor.narrow(0, first, rows)?.force_contiguous()?;
+        Ok(Self { tensor, shape: MapShape { batch: rows, ..self.shape } })
+    }
+
+    /// How many rows the batch has.
+    pub(crate) fn batch(&self) -> usize {
+        self.shape.batch
+    }
+
+    /// The rows of all, one map's after the other's.
+    pub(crate) fn join(maps: &[Self]) -> Result<Self> {
+        let [first, ..] = maps else { candle_core::bail!("no maps to join") };
+        if maps.len() == 1 {
+            return Ok(first.clone());
+        }
+        let tensors: Vec<&Tensor> = maps.iter().map(|map| &map.tensor).collect();
+        let batch = maps.iter().map(|map| map.shape.batch).sum();
+        Ok(Self { tensor: Tensor::cat(&tensors, 0)?, shape: MapShape { batch, ..first.shape } })
+    }
+
     /// The channels of both, one map's after the other's.
     pub(crate) fn beside(&self, other: &Self) -> Result<Self> {
         let axis = if self.channels_last() { 3 } else { 1 };

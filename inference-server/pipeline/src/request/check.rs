@@ -16,6 +16,20 @@ pub(crate) fn check(request: &Request, model: &ModelInfo) -> Result<(), FieldErr
     }
     number("guidance_scale", request.guidance_scale, 0.0, 1000.0)?;
     number("guidance_rescale", request.guidance_rescale, 0.0, 1.0)?;
+    number("guidance_start", request.guidance_start, 0.0, 1.0)?;
+    number("guidance_end", request.guidance_end, 0.0, 1.0)?;
+    if request.guidance_start >= request.guidance_end {
+        let (start, end) = (request.guidance_start, request.guidance_end);
+        let problem = format!("must be above guidance_start, which is {start} (got {end})");
+        return Err(FieldError { field: "guidance_end", problem });
+    }
+    if !(1..=Request::MAX_CACHE_INTERVAL).contains(&request.cache_interval) {
+        let (most, got) = (Request::MAX_CACHE_INTERVAL, request.cache_interval);
+        return Err(FieldError {
+            field: "cache_interval",
+            problem: format!("must be 1 to {most} (got {got})"),
+        });
+    }
     number("eta", request.eta, 0.0, 1.0)?;
     let Some(init) = &request.init else { return Ok(()) };
     if !model.image_to_image {

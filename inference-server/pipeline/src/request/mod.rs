@@ -31,6 +31,14 @@ pub struct Request {
     pub guidance_scale: f64,
     /// Rescale of the guided noise (Lin et al. 2023, section 3.4): 0 is off, 1 is full.
     pub guidance_rescale: f64,
+    /// Where guidance begins, as a fraction of the evaluations, 0 to 1 (Kynkäänniemi et al. 2024). Evaluation `i` of `n`,
+    /// counted from 0, is guided when `guidance_start <= i / n < guidance_end`; the others cost half.
+    pub guidance_start: f64,
+    /// Where guidance ends: above `guidance_start`, at most 1.
+    pub guidance_end: f64,
+    /// Every how many evaluations the whole UNet runs; in between its inner part is taken from the last whole one (Ma et
+    /// al. 2024, DeepCache). 1 is off, at most [`Self::MAX_CACHE_INTERVAL`].
+    pub cache_interval: usize,
     /// Width in pixels.
     pub width: usize,
     /// Height in pixels.
@@ -46,6 +54,9 @@ pub struct Request {
 }
 
 impl Request {
+    /// The largest `cache_interval`; beyond it pictures fall apart.
+    pub const MAX_CACHE_INTERVAL: usize = 10;
+
     /// The request in the text form that AUTOMATIC1111-style tools read back: the prompt, the negative prompt, and a
     /// line of `Name: value` pairs.
     pub fn describe(&self, model: &ModelInfo) -> String {
@@ -71,6 +82,12 @@ impl Request {
         }
         if self.guidance_rescale > 0.0 {
             pairs.push(("CFG rescale", self.guidance_rescale.to_string()));
+        }
+        if self.guidance_start > 0.0 || self.guidance_end < 1.0 {
+            pairs.push(("CFG interval", format!("{}-{}", self.guidance_start, self.guidance_end)));
+        }
+        if self.cache_interval > 1 {
+            pairs.push(("DeepCache interval", self.cache_interval.to_string()));
         }
         if self.eta > 0.0 {
             pairs.push(("Eta", self.eta.to_string()));
@@ -140,5 +157,8 @@ mod tests {
         let text = negative.describe(&model);
         assert!(text.starts_with("a cat\nNegative prompt: blur\nSteps: 50"), "{text}");
         assert!(text.contains("Schedule type: Karras, Eta: 0.5"), "{text}");
+        let fast = Request { guidance_end: 0.6, cache_interval: 3, ..model.defaults("a cat") };
+        let text = fast.describe(&model);
+        assert!(text.contains("CFG interval: 0-0.6, DeepCache interval: 3, Version"), "{text}");
     }
 }

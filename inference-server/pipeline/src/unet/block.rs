@@ -1,5 +1,7 @@
 //! The blocks on the way down, in the middle and on the way up.
 
+use std::ops::Range;
+
 use candle_core::{Result, Tensor};
 
 use super::prompt::Layers;
@@ -38,6 +40,11 @@ impl Layer {
     /// Adds what the layer sees of a prompt to `layers`.
     fn look_at(&self, context: &Tensor, layers: &mut Vec<Tensor>) -> Result<()> {
         self.transformer.as_ref().map_or(Ok(()), |transformer| transformer.look_at(context, layers))
+    }
+
+    /// How many entries of a prompt [`Self::forward`] takes.
+    fn looks(&self) -> usize {
+        self.transformer.as_ref().map_or(0, Transformer::looks)
     }
 
     fn forward(&self, x: &FeatureMap, time: &Tensor, prompt: &mut Layers<'_>) -> Result<FeatureMap> {
@@ -144,23 +151,48 @@ impl UpBlock {
         self.layers.iter().try_for_each(|layer| layer.look_at(context, layers))
     }
 
+    /// The layers but the last, and the last. There is one: a block on the way up has a layer more than its twin on the
+    /// way down.
+    pub(super) fn inner_and_last(&self) -> (Range<usize>, Range<usize>) {
+        let (all, last) = (self.layers.len(), self.layers.len().saturating_sub(1));
+        (0..last, last..all)
+    }
+
+    /// How many entries of a prompt the last layer takes.
+    pub(super) fn last_looks(&self) -> usize {
+        self.layers.last().map_or(0, Layer::looks)
+    }
+
     /// Every layer takes the last of `skips` beside what came from below.
     pub(super) fn forward(
         &self,
-        mut x: FeatureMap,
+        x: FeatureMap,
         time: &Tensor,
         prompt: &mut Layers<'_>,
         skips: &mut Vec<FeatureMap>,
     ) -> Result<FeatureMap> {
-        for layer in &self.layers {
-            let Some(skip) = skips.pop() else { candle_core::bail!("more layers on the way up than down") };
-            x = layer.forward(&x.beside(&skip)?, time, prompt)?;
-        }
+        let x = self.forward_layers(0..self.layers.len(), x, time, prompt, skips)?;
         match (&self.upsample, skips.last()) {
             // The size of the map that comes next, which is not twice this one's where a side was odd.
             (Some(upsample), Some(next)) => upsample.forward_to(&x, next.size()),
             (Some(upsample), None) => upsample.forward(&x),
             (None, _) => Ok(x),
         }
+    }
+
+    /// Some of the layers alone.
+    pub(super) fn forward_layers(
+        &self,
+        layers: Range<usize>,
+        mut x: FeatureMap,
+        time: &Tensor,
+        prompt: &mut Layers<'_>,
+        skips: &mut Vec<FeatureMap>,
+    ) -> Result<FeatureMap> {
+        for layer in self.layers.get(layers).unwrap_or_default() {
+            let Some(skip) = skips.pop() else { candle_core::bail!("more layers on the way up than down") };
+            x = layer.forward(&x.beside(&skip)?, time, prompt)?;
+        }
+        Ok(x)
     }
 }

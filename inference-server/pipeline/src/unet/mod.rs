@@ -4,6 +4,7 @@
 mod block;
 mod config;
 mod prompt;
+mod reuse;
 #[cfg(test)]
 mod tests;
 mod time;
@@ -89,29 +90,49 @@ impl UNet {
     }
 
     /// The predicted noise (or velocity, or sample) `(batch, channels, height, width)` for latents of that shape, one
-    /// timestep and one row of the prompt for each.
-    pub(crate) fn forward(&self, latents: &Tensor, timesteps: &[f64], prompt: &Prompt) -> Result<Tensor> {
-        if latents.dim(0)? != prompt.rows() {
-            candle_core::bail!("{:?} latents and {} rows of a prompt", latents.dims(), prompt.rows());
-        }
-        let dtype = self.dtype;
+    /// timestep and one row of the prompt for each. With `keep` also the map that [`Self::forward_reusing`] wants.
+    pub(crate) fn forward(
+        &self,
+        latents: &Tensor,
+        timesteps: &[f64],
+        prompt: &Prompt,
+        keep: bool,
+    ) -> Result<(Tensor, Option<FeatureMap>)> {
         let mut seen = Layers::of(prompt);
-        let mut x = latents.to_dtype(dtype)?;
-        if self.config.center_input_sample {
-            x = ((x * 2.0)? - 1.0)?;
-        }
-        let time = self.time.forward(timesteps, latents.device(), dtype)?;
-        let time = self.config.activation.forward(&time)?;
-        let mut x = self.conv_in.forward(&FeatureMap::new(&x)?)?;
+        let (mut x, time) = self.enter(latents, timesteps, prompt)?;
         let mut skips = vec![x.clone()];
         for block in &self.down {
             x = block.forward(x, &time, &mut seen, &mut skips)?;
         }
         x = self.mid.forward(&x, &time, &mut seen)?;
-        for block in &self.up {
+        let Some((last, up)) = self.up.split_last() else { candle_core::bail!("a UNet without blocks") };
+        for block in up {
             x = block.forward(x, &time, &mut seen, &mut skips)?;
         }
-        let x = self.norm_out.forward_with(&x, self.config.activation)?;
+        let (inner, outermost) = last.inner_and_last();
+        x = last.forward_layers(inner, x, &time, &mut seen, &mut skips)?;
+        let kept = keep.then(|| x.clone());
+        x = last.forward_layers(outermost, x, &time, &mut seen, &mut skips)?;
+        Ok((self.leave(&x, latents)?, kept))
+    }
+
+    /// The first map, and the timesteps as the layers want them.
+    fn enter(&self, latents: &Tensor, timesteps: &[f64], prompt: &Prompt) -> Result<(FeatureMap, Tensor)> {
+        if latents.dim(0)? != prompt.rows() {
+            candle_core::bail!("{:?} latents and {} rows of a prompt", latents.dims(), prompt.rows());
+        }
+        let mut x = latents.to_dtype(self.dtype)?;
+        if self.config.center_input_sample {
+            x = ((x * 2.0)? - 1.0)?;
+        }
+        let time = self.time.forward(timesteps, latents.device(), self.dtype)?;
+        let time = self.config.activation.forward(&time)?;
+        Ok((self.conv_in.forward(&FeatureMap::new(&x)?)?, time))
+    }
+
+    /// The prediction from the last map, in the type of the latents.
+    fn leave(&self, x: &FeatureMap, latents: &Tensor) -> Result<Tensor> {
+        let x = self.norm_out.forward_with(x, self.config.activation)?;
         self.conv_out.forward(&x)?.into_tensor()?.to_dtype(latents.dtype())
     }
 }

@@ -16,10 +16,19 @@ impl Prompt {
         Self { layers, rows }
     }
 
+    /// The last `rows` rows: with one, the positive prompt of a guided job.
+    pub(crate) fn last(&self, rows: usize) -> Result<Self> {
+        let Some(first) = self.rows.checked_sub(rows).filter(|&first| first > 0) else {
+            return Ok(self.clone());
+        };
+        let layers = self.layers.iter().map(|layer| layer.narrow(0, first, rows));
+        Ok(Self { layers: layers.collect::<Result<_>>()?, rows })
+    }
+
     /// The rows of all, one prompt's after the other's.
-    pub(crate) fn join(prompts: &[&Self]) -> Result<Self> {
+    pub(crate) fn join(prompts: &[Self]) -> Result<Self> {
         if let [one] = prompts {
-            return Ok((*one).clone());
+            return Ok(one.clone());
         }
         let layers = prompts.iter().map(|prompt| prompt.layers.len()).max().unwrap_or(0);
         let join = |i| {
@@ -42,6 +51,13 @@ pub(super) struct Layers<'a>(std::slice::Iter<'a, Tensor>);
 impl<'a> Layers<'a> {
     pub(super) fn of(prompt: &'a Prompt) -> Self {
         Self(prompt.layers.iter())
+    }
+
+    /// Passes over everything but the last `left`.
+    pub(super) fn skip_to_last(&mut self, left: usize) {
+        if let Some(between) = self.0.len().checked_sub(left + 1) {
+            self.0.nth(between);
+        }
     }
 
     /// What the next layer sees.

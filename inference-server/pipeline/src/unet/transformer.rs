@@ -59,6 +59,12 @@ impl Transformer {
         Ok(())
     }
 
+    /// How many entries of a prompt [`Self::forward`] takes.
+    pub(super) fn looks(&self) -> usize {
+        let attentions = self.blocks.iter().flat_map(|block| [&block.attention1, &block.attention2]);
+        attentions.filter(|attention| matches!(attention.projections, Projections::OfAnother { .. })).count()
+    }
+
     pub(super) fn forward(&self, x: &FeatureMap, prompt: &mut Layers<'_>) -> Result<FeatureMap> {
         let mut tokens = self.into.forward(&self.norm.forward(x)?.tokens()?)?;
         for block in &self.blocks {

@@ -63,6 +63,9 @@ fn set(fields: &mut Fields, name: &str, value: &RawValue) -> Result<(), String> 
         "steps" => fields.steps = Some(whole(value)?),
         "guidance_scale" => fields.guidance_scale = Some(finite(value)?),
         "guidance_rescale" => fields.guidance_rescale = Some(finite(value)?),
+        "guidance_start" => fields.guidance_start = Some(finite(value)?),
+        "guidance_end" => fields.guidance_end = Some(finite(value)?),
+        "cache_interval" => fields.cache_interval = Some(whole(value)?),
         "width" => fields.width = Some(whole(value)?),
         "height" => fields.height = Some(whole(value)?),
         "scheduler" => fields.scheduler = Some(string(value)?),
@@ -159,6 +162,7 @@ mod tests {
         let body =
             br#"{"prompt": "a \u00e9 cat", "negative_prompt": "", "seed": 18446744073709551615, "steps": 20,
             "guidance_scale": 7, "guidance_rescale": 0.7, "width": 512, "height": 256.0, "scheduler": "ddim",
+            "guidance_start": 0.2, "guidance_end": 8e-1, "cache_interval": 3.0,
             "karras": true, "eta": 1e-1, "image": "data:image/png;base64,AA EC\nAw==", "strength": 0.5,
             "metadata": false}"#;
         let want = Fields {
@@ -168,6 +172,9 @@ mod tests {
             steps: Some(20),
             guidance_scale: Some(7.0),
             guidance_rescale: Some(0.7),
+            guidance_start: Some(0.2),
+            guidance_end: Some(0.8),
+            cache_interval: Some(3),
             width: Some(512),
             height: Some(256),
             scheduler: Some("ddim".into()),

@@ -33,6 +33,12 @@ pub struct Fields {
     pub guidance_scale: Option<f64>,
     /// Rescale of the guided noise.
     pub guidance_rescale: Option<f64>,
+    /// Where guidance begins, as a fraction of the evaluations.
+    pub guidance_start: Option<f64>,
+    /// Where it ends.
+    pub guidance_end: Option<f64>,
+    /// Every how many evaluations the whole UNet runs.
+    pub cache_interval: Option<u64>,
     /// Width in pixels.
     pub width: Option<u64>,
     /// Height in pixels.
@@ -52,13 +58,16 @@ pub struct Fields {
 }
 
 /// Names of the fields, as in JSON.
-pub const FIELD_NAMES: [&str; 14] = [
+pub const FIELD_NAMES: [&str; 17] = [
     "prompt",
     "negative_prompt",
     "seed",
     "steps",
     "guidance_scale",
     "guidance_rescale",
+    "guidance_start",
+    "guidance_end",
+    "cache_interval",
     "width",
     "height",
     "scheduler",

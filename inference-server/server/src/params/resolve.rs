@@ -46,6 +46,14 @@ pub fn resolve(
     check.range("guidance_scale", guidance, 0.0, MAX_GUIDANCE);
     let rescale = fields.guidance_rescale.unwrap_or(0.0);
     check.range("guidance_rescale", rescale, 0.0, 1.0);
+    let start = fields.guidance_start.unwrap_or(0.0);
+    let end = fields.guidance_end.unwrap_or(1.0);
+    check.interval(start, end);
+    let cache_interval = fields.cache_interval.unwrap_or(1);
+    let most = Request::MAX_CACHE_INTERVAL;
+    if cache_interval == 0 || cache_interval > most as u64 {
+        check.add("cache_interval", format!("must be from 1 (off) to {most}, got {cache_interval}"));
+    }
     let eta = fields.eta.unwrap_or(0.0);
     check.range("eta", eta, 0.0, 1.0);
 
@@ -89,6 +97,9 @@ pub fn resolve(
         steps: steps as usize,
         guidance_scale: guidance,
         guidance_rescale: rescale,
+        guidance_start: start,
+        guidance_end: end,
+        cache_interval: cache_interval as usize,
         width: width as usize,
         height: height as usize,
         scheduler,
@@ -126,9 +137,22 @@ impl Check {
         text
     }
 
-    fn range(&mut self, field: &str, value: f64, least: f64, most: f64) {
-        if !(least..=most).contains(&value) {
+    fn range(&mut self, field: &str, value: f64, least: f64, most: f64) -> bool {
+        let inside = (least..=most).contains(&value);
+        if !inside {
             self.add(field, format!("must be from {least} to {most}, got {value}"));
+        }
+        inside
+    }
+
+    /// The part of the evaluations that is guided must not be empty.
+    fn interval(&mut self, start: f64, end: f64) {
+        let both = self.range("guidance_start", start, 0.0, 1.0) & self.range("guidance_end", end, 0.0, 1.0);
+        if both && start >= end {
+            let problem = format!(
+                "must be above guidance_start, which is {start}, got {end}; guidance_scale 1 turns guidance off"
+            );
+            self.add("guidance_end", problem);
         }
     }
 
@@ -252,6 +276,18 @@ pub(crate) mod tests {
             ),
             (r#"{"prompt": "", "guidance_scale": -1}"#, "guidance_scale: must be from 0 to 1000, got -1"),
             (r#"{"prompt": "", "guidance_rescale": 1.5}"#, "guidance_rescale: must be from 0 to 1"),
+            (r#"{"prompt": "", "guidance_start": -0.1}"#, "guidance_start: must be from 0 to 1, got -0.1"),
+            (r#"{"prompt": "", "guidance_end": 1.01}"#, "guidance_end: must be from 0 to 1, got 1.01"),
+            (
+                r#"{"prompt": "", "guidance_start": 0.5, "guidance_end": 0.5}"#,
+                "guidance_end: must be above guidance_start, which is 0.5, got 0.5",
+            ),
+            (
+                r#"{"prompt": "", "guidance_start": 1}"#,
+                "guidance_end: must be above guidance_start, which is 1",
+            ),
+            (r#"{"prompt": "", "cache_interval": 0}"#, "cache_interval: must be from 1 (off) to 10, got 0"),
+            (r#"{"prompt": "", "cache_interval": 11}"#, "cache_interval: must be from 1 (off) to 10, got 11"),
             (r#"{"prompt": "", "eta": 2}"#, "eta: must be from 0 to 1, got 2"),
             (r#"{"prompt": "", "scheduler": "eular"}"#, "expected one of pndm, ddim, lms, euler,"),
             (r#"{"prompt": "", "scheduler": "eular"}"#, "did you mean \"euler\"?"),
@@ -299,6 +335,10 @@ pub(crate) mod tests {
                     assert!(!problems.is_empty() && problems.iter().all(|p| !p.problem.is_empty()))
                 }
                 Ok(Drawing { request: r, .. }) => {
+                    assert!(
+                        0.0 <= r.guidance_start && r.guidance_start < r.guidance_end && r.guidance_end <= 1.0
+                    );
+                    assert!((1..=10).contains(&r.cache_interval));
                     assert!((1..=150).contains(&r.steps) && r.width * r.height <= 1 << 20);
                     assert!(r.width > 0 && r.height > 0 && r.width % 8 == 0 && r.height % 8 == 0);
                     assert!(

@@ -39,6 +39,18 @@ fn generate_draws_into_a_file_and_does_not_write_over_one() {
 }
 
 #[test]
+fn faster_pictures_say_so_in_their_parameters() {
+    let folder = tempfile::tempdir().unwrap();
+    let model = tiny_model();
+    let flags = ["--guidance-start", "0.25", "--guidance-end", "0.75", "--cache-interval", "2"];
+    let mut args = vec!["generate", "a", "-o", "-", "-q", "--steps", "4", "--model", &model];
+    args.extend(flags);
+    let output = run(folder.path(), &args);
+    let words = b"CFG interval: 0.25-0.75, DeepCache interval: 2";
+    assert!(output.stdout.windows(words.len()).any(|part| part == words), "{}", stderr(&output));
+}
+
+#[test]
 fn errors_name_the_flag() {
     let folder = tempfile::tempdir().unwrap();
     let model = tiny_model();
@@ -49,6 +61,12 @@ fn errors_name_the_flag() {
         (&["--strength", "0.5"], "--strength: needs an image"),
         (&["--image", "nowhere.png"], "nowhere.png"),
         (&["--guidance-scale", "nan"], "--guidance-scale: must be from 0"),
+        (&["--guidance-start", "nan"], "--guidance-start: must be from 0 to 1, got NaN"),
+        (
+            &["--guidance-start", "0.5", "--guidance-end", "0.4"],
+            "--guidance-end: must be above guidance_start",
+        ),
+        (&["--cache-interval", "11"], "--cache-interval: must be from 1 (off) to 10, got 11"),
         (&["--seed", "-1"], "--seed"),
         (&["-o", "a.gif"], "--output: a.gif must end in .png"),
         (&["-o", "no/where.png"], "--output: there is no folder no"),

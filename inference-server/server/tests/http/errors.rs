@@ -10,7 +10,7 @@ const JSON: (&str, &str) = ("content-type", "application/json");
 async fn every_mistake_has_its_status_and_its_words() {
     let server = Server::start(&["--max-steps", "60"]).await;
     let deep = format!(r#"{{"prompt": {}1{}}}"#, "[".repeat(50_000), "]".repeat(50_000));
-    let cases: [(u16, &[u8], &str); 34] = [
+    let cases: [(u16, &[u8], &str); 39] = [
         (400, b"", "the body is empty"),
         (400, b"{\"prompt\": ", "ends in the middle"),
         (400, b"prompt=apple", "not JSON"),
@@ -34,6 +34,11 @@ async fn every_mistake_has_its_status_and_its_words() {
         (422, b"{\"prompt\": \"a\", \"guidance_scale\": 1e999}", "guidance_scale: 1e999 is too large"),
         (422, b"{\"prompt\": \"a\", \"guidance_scale\": -1e300}", "guidance_scale: must be from 0"),
         (422, b"{\"prompt\": \"a\", \"guidance_rescale\": 2}", "guidance_rescale: must be from 0 to 1"),
+        (422, b"{\"prompt\": \"a\", \"guidance_start\": 2}", "guidance_start: must be from 0 to 1, got 2"),
+        (422, b"{\"prompt\": \"a\", \"guidance_end\": 0}", "guidance_end: must be above guidance_start"),
+        (422, b"{\"prompt\": \"a\", \"cache_interval\": 11}", "cache_interval: must be from 1 (off) to 10"),
+        (422, b"{\"prompt\": \"a\", \"cache_interval\": 0}", "cache_interval: must be from 1 (off) to 10"),
+        (422, b"{\"prompt\": \"a\", \"cache_interval\": 1.5}", "expected a whole number, got 1.5"),
         (422, b"{\"prompt\": \"a\", \"eta\": -0.1}", "eta: must be from 0 to 1"),
         (422, b"{\"prompt\": \"a\", \"width\": 63}", "width: must be a multiple of"),
         (422, b"{\"prompt\": \"a\", \"height\": 0}", "height: must be a multiple of"),
