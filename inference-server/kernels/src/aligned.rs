@@ -3,7 +3,13 @@
 use std::cell::RefCell;
 use std::marker::PhantomData;
 
+use memmap2::{Advice, MmapMut};
+
 use crate::element::Element;
+
+/// From so many bytes on, memory comes from the system in huge pages, if it has some: every processor looks up fewer
+/// addresses then, and the first writing takes a fraction of the time.
+const HUGE: usize = 2 << 20;
 
 /// A cache line.
 #[derive(Debug, Clone, Copy)]
@@ -11,42 +17,70 @@ use crate::element::Element;
 struct Line([u8; 64]);
 
 /// Numbers, the first of them at the start of a cache line.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug)]
 pub(crate) struct Aligned<T> {
-    lines: Vec<Line>,
+    memory: Memory,
     element: PhantomData<T>,
+}
+
+#[derive(Debug)]
+enum Memory {
+    Lines(Vec<Line>),
+    Mapped(MmapMut),
+}
+
+impl<T: Element> Default for Aligned<T> {
+    fn default() -> Self {
+        Self { memory: Memory::Lines(Vec::new()), element: PhantomData }
+    }
 }
 
 impl<T: Element> Aligned<T> {
     /// At least `length` zeros.
     pub(crate) fn zeros(length: usize) -> Self {
-        let lines = vec![Line([0; 64]); (length * size_of::<T>()).div_ceil(64)];
-        Self { lines, element: PhantomData }
+        let bytes = (length * size_of::<T>()).next_multiple_of(64);
+        let mapped = (bytes >= HUGE).then(|| MmapMut::map_anon(bytes)).and_then(Result::ok);
+        let memory = match mapped {
+            None => Memory::Lines(vec![Line([0; 64]); bytes / 64]),
+            Some(mapped) => {
+                // It is advice: without huge pages everything works too.
+                #[cfg(target_os = "linux")]
+                let _ = mapped.advise(Advice::HugePage);
+                Memory::Mapped(mapped)
+            }
+        };
+        Self { memory, element: PhantomData }
     }
 
     pub(crate) fn as_slice(&self) -> &[T] {
-        let length = self.lines.len() * 64 / size_of::<T>();
-        // SAFETY: a line is 64 bytes without padding, more aligned than any element; every pattern of bits is an element
-        // (f32, bf16), and the vector has `len` lines.
+        let (start, bytes) = match &self.memory {
+            Memory::Lines(lines) => (lines.as_ptr().cast(), lines.len() * 64),
+            Memory::Mapped(mapped) => (mapped.as_ptr(), mapped.len()),
+        };
+        // SAFETY: lines are 64 bytes without padding, and both they and pages are more aligned than any element; every
+        // pattern of bits is an element (f32, bf16).
         #[allow(unsafe_code)]
         unsafe {
-            std::slice::from_raw_parts(self.lines.as_ptr().cast(), length)
+            std::slice::from_raw_parts(start.cast(), bytes / size_of::<T>())
         }
     }
 
     pub(crate) fn as_mut_slice(&mut self) -> &mut [T] {
-        let length = self.lines.len() * 64 / size_of::<T>();
+        let (start, bytes) = match &mut self.memory {
+            Memory::Lines(lines) => (lines.as_mut_ptr().cast(), lines.len() * 64),
+            Memory::Mapped(mapped) => (mapped.as_mut_ptr(), mapped.len()),
+        };
         // SAFETY: as above, and the borrow is unique.
         #[allow(unsafe_code)]
         unsafe {
-            std::slice::from_raw_parts_mut(self.lines.as_mut_ptr().cast(), length)
+            std::slice::from_raw_parts_mut(start.cast(), bytes / size_of::<T>())
         }
     }
 }
 
 /// `f` with at least `length` numbers that are this thread's own and hold anything.
 pub(crate) fn with_scratch<R>(length: usize, f: impl FnOnce(&mut [f32]) -> R) -> R {
-    thread_local!(static SCRATCH: RefCell<Aligned<f32>> = const { RefCell::new(Aligned { lines: Vec::new(), element: PhantomData }) });
+    thread_local!(static SCRATCH: RefCell<Aligned<f32>> = RefCell::default());
     // Taken out meanwhile: a nested call gets memory of its own.
     let mut scratch = SCRATCH.take();
     if scratch.as_slice().len() < length {

@@ -45,13 +45,13 @@ pub enum Algorithm {
 }
 
 /// The weights of a convolution, packed.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct PackedConv<T> {
     shape: ConvShape,
     weights: Weights<T>,
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 enum Weights<T> {
     Direct(Panels<T>),
     Winograd(Winograd<T>),

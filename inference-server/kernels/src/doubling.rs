@@ -12,7 +12,7 @@ use crate::output::Output;
 use crate::panels::{Left, Panels};
 
 /// The weights of a 3x3 convolution with a row of zeros on every side, for a picture that is enlarged first.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct PackedDoubling<T> {
     inputs: usize,
     outputs: usize,

@@ -6,7 +6,7 @@ use crate::level::Level;
 use crate::panels::{Left, Panels};
 
 /// The weights of a fully connected layer, packed.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct PackedMatrix<T>(Panels<T>);
 
 impl<T: Element> PackedMatrix<T> {

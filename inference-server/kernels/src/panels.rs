@@ -22,13 +22,13 @@ use crate::tile::Product;
 const BLOCK: usize = 256 << 10;
 
 /// Rows that a task takes at most: their sums stay in the second-level cache too.
-const ROWS: usize = 192;
+const ROWS: usize = 256;
 
-/// Inputs that are packed at a time.
-const PACKED_INPUTS: usize = 128;
+/// Terms of a sum that are packed at a time: their part of a panel stays in the first-level cache.
+const PACKED_TERMS: usize = 128;
 
 /// Weights of `outputs` sums.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub(crate) struct Panels<T> {
     level: Level,
     outputs: usize,
@@ -82,8 +82,9 @@ impl<T: Element> Panels<T> {
     fn pack_panel(&self, panel: &mut [T], index: usize, weight: &impl Fn(usize, usize, usize) -> T) {
         let steps = self.steps();
         let columns = self.columns(index);
-        for from in (0..self.depth).step_by(PACKED_INPUTS) {
-            let inputs = from..(from + PACKED_INPUTS).min(self.depth);
+        let together = (PACKED_TERMS / self.segments.max(1)).next_multiple_of(T::GROUP).max(T::GROUP);
+        for from in (0..self.depth).step_by(together) {
+            let inputs = from..(from + together).min(self.depth);
             for column in 0..columns {
                 let Some(sum) = self.sum(index, column) else { continue };
                 for k in inputs.clone() {
@@ -209,11 +210,7 @@ impl<T: Element> Panels<T> {
         let pictures = rows.checked_div(left.picture).unwrap_or(0);
         let bias_step = epilogue.check(sums, pictures, output.len());
         let panels = self.panels();
-        let enough = parallel::enough_tasks();
-        // Few rows to a task if there are few rows, but enough to be worth the reading of a panel.
-        let band = rows.div_ceil(enough).clamp(ROWS / 4, ROWS);
-        let bands = rows.div_ceil(band);
-        let groups = enough.div_ceil(bands.max(1)).clamp(1, panels.max(1));
+        let (bands, groups) = parallel::cut(rows, ROWS, panels);
         let blocks = self.blocks();
         parallel::for_each(if panels == 0 { 0 } else { bands * groups }, |task| {
             let band = parallel::range(rows.div_ceil(tile), task / groups, bands);

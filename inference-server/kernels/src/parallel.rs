@@ -13,6 +13,16 @@ pub(crate) fn enough_tasks() -> usize {
     }
 }
 
+/// How to cut `rows` rows of at most `most` a piece, and the `columns` that each of them is multiplied with: pieces of
+/// rows, and groups of columns for each. Few rows stay together, so that weights are read once; where there are many
+/// pieces, every thread gets as many.
+pub(crate) fn cut(rows: usize, most: usize, columns: usize) -> (usize, usize) {
+    let threads = rayon::current_num_threads();
+    let pieces = rows.div_ceil(most);
+    let pieces = if pieces >= threads { pieces.next_multiple_of(threads) } else { pieces };
+    (pieces, enough_tasks().div_ceil(pieces.max(1)).clamp(1, columns.max(1)))
+}
+
 /// `task(0)` to `task(n - 1)`, in any order.
 pub(crate) fn for_each(n: usize, task: impl Fn(usize) + Sync + Send) {
     if n <= 1 || rayon::current_num_threads() == 1 {

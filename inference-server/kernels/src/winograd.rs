@@ -34,7 +34,7 @@ const SQUARES: usize = 48;
 pub(crate) const POINTS: usize = 36;
 
 /// The weights of a 3x3 convolution of stride 1 that keeps the picture's sides, transformed and packed.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub(crate) enum Winograd<T> {
     Two(Sized<T, Two>),
     Four(Sized<T, Four>),
@@ -65,7 +65,7 @@ impl<T: Element> Winograd<T> {
 }
 
 /// For one size of squares.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub(crate) struct Sized<T, X> {
     level: Level,
     inputs: usize,
@@ -121,6 +121,8 @@ impl<T: Element, X: Square> Sized<T, X> {
         // Numbers of a square's point: whole vectors.
         let row = length.next_multiple_of(LANES);
         let most = (TRANSFORMED / (points * row * size_of::<T>())).max(SQUARES).min(squares);
+        // Rounds of the same size.
+        let most = squares.div_ceil(squares.div_ceil(most.max(1)).max(1));
         let transformed = Output::<T>::new(points * most * row);
         for first in (0..squares).step_by(most.max(1)) {
             let squares = first..(first + most).min(squares);
@@ -135,8 +137,7 @@ impl<T: Element, X: Square> Sized<T, X> {
                 }
             });
             let panels = self.panels.panels();
-            let bands = squares.len().div_ceil(SQUARES);
-            let groups = parallel::enough_tasks().div_ceil(bands.max(1)).clamp(1, panels.max(1));
+            let (bands, groups) = parallel::cut(squares.len(), SQUARES, panels);
             parallel::for_each(if panels == 0 { 0 } else { bands * groups }, |task| {
                 let band = parallel::range(squares.len(), task / groups, bands);
                 let panels = parallel::range(panels, task % groups, groups);

@@ -7,7 +7,7 @@ use std::time::Instant;
 use candle_core::{DType, Device, Tensor};
 
 use crate::cache::Cache;
-use crate::checkpoint::{Checkpoint, ModelIndex};
+use crate::checkpoint::{Checkpoint, ModelIndex, Weights};
 use crate::guidance::Guidance;
 use crate::noise::TorchGenerator;
 use crate::options::Placement;
@@ -55,6 +55,7 @@ impl Pipeline {
         let vae_dtype = if dtype == DType::F16 { DType::F32 } else { dtype };
         let vae_weights = checkpoint.weights("vae", vae_dtype, &device)?;
         let vae = Vae::load(checkpoint.config("vae/config.json")?, &vae_weights)?;
+        [&text_weights, &unet_weights, &vae_weights].into_iter().for_each(Weights::done);
         check_parts(&text_encoder, &tokenizer, &unet, &vae)?;
 
         let factor = vae.factor();

@@ -55,11 +55,16 @@ macro_rules! square {
             const OUT: usize = $out;
             const IN: usize = $in;
 
+            #[inline(always)]
             fn kernel<T: Element>(g: [f64; 9], result: &mut [T]) {
-                let columns = [0, 1, 2].map(|j| $one::kernel([g[j], g[3 + j], g[6 + j]]));
+                let a = $one::kernel([g[0], g[3], g[6]]);
+                let b = $one::kernel([g[1], g[4], g[7]]);
+                let c = $one::kernel([g[2], g[5], g[8]]);
                 for (i, row) in result.chunks_exact_mut(Self::IN).enumerate() {
-                    let numbers = $one::kernel([columns[0][i], columns[1][i], columns[2][i]]);
-                    row.iter_mut().zip(numbers).for_each(|(place, x)| *place = T::from_f32(x as f32));
+                    let numbers = $one::kernel([a[i], b[i], c[i]]);
+                    for j in 0..Self::IN {
+                        row[j] = T::from_f32(numbers[j] as f32);
+                    }
                 }
             }
 

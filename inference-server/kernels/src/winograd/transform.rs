@@ -43,6 +43,7 @@ pub(super) mod two {
     }
 
     /// `G g`.
+    #[inline(always)]
     pub(in super::super) fn kernel([a, b, c]: [f64; 3]) -> [f64; 4] {
         [a, (a + b + c) / 2.0, (a - b + c) / 2.0, c]
     }
@@ -81,6 +82,7 @@ pub(super) mod four {
     }
 
     /// `G g`.
+    #[inline(always)]
     pub(in super::super) fn kernel([a, b, c]: [f64; 3]) -> [f64; 6] {
         let (even, odd) = ((a + c) / -6.0, b / -6.0);
         let (far, near) = (a / 24.0 + c / 6.0, b / 12.0);

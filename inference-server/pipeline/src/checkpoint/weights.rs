@@ -1,9 +1,10 @@
 //! Tensors of one component, by name, with errors that say what is wrong with them.
 
+use std::any::Any;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs::File;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use candle_core::{DType, Device, Tensor};
 use diffusion_kernels::Element;
@@ -88,11 +89,16 @@ impl Shard {
     }
 
     /// As numbers of a type of the kernels', after which the file's pages are not this process' memory any more.
-    fn numbers<T: Element>(&self, name: &str, info: &TensorInfo) -> Result<Vec<T>, LoadError> {
+    fn numbers<T: Element>(
+        &self,
+        name: &str,
+        info: &TensorInfo,
+        numbers: &mut Vec<T>,
+    ) -> Result<(), LoadError> {
         let (stored, bytes) = self.bytes(name, info)?;
-        let numbers = convert(stored, bytes);
+        convert(stored, bytes, numbers);
         self.data.forget(self.start + info.data_offsets.0, bytes.len());
-        Ok(numbers)
+        Ok(())
     }
 
     fn bytes(&self, name: &str, info: &TensorInfo) -> Result<(DType, &[u8]), LoadError> {
@@ -138,6 +144,7 @@ struct Store {
     shards: Vec<Shard>,
     /// Tensor name -> which shard has it.
     holder: HashMap<String, usize>,
+    spare: Spare,
 }
 
 /// The tensors of a component under a prefix.
@@ -156,7 +163,7 @@ impl Weights {
         for (index, shard) in shards.iter().enumerate() {
             holder.extend(shard.metadata.tensors().into_keys().map(|name| (name, index)));
         }
-        let store = Arc::new(Store { file, shards, holder });
+        let store = Arc::new(Store { file, shards, holder, spare: Spare::default() });
         Self { store, prefix: String::new(), dtype, device, precise: false }
     }
 
@@ -228,10 +235,17 @@ impl Weights {
     ///
     /// # Errors
     /// As [`Self::tensor`].
-    pub fn numbers<T: Element>(&self, name: &str, shape: &[usize]) -> Result<Vec<T>, LoadError> {
+    pub fn numbers<T: Element>(&self, name: &str, shape: &[usize]) -> Result<Numbers<T>, LoadError> {
         let tensor = self.full(name);
         let (shard, info) = self.find_shape(&tensor, shape)?;
-        shard.numbers(&tensor, info)
+        let mut numbers = self.store.spare.take();
+        shard.numbers(&tensor, info, &mut numbers)?;
+        Ok(Numbers { numbers, store: self.store.clone() })
+    }
+
+    /// Gives back the memory that reading kept for the next tensor.
+    pub(crate) fn done(&self) {
+        self.store.spare.clear();
     }
 
     /// A table of which rows are read when they are asked for, from the file: most of a vocabulary never is.
@@ -306,10 +320,10 @@ impl Table {
 }
 
 /// Little-endian numbers as numbers of another type, on all threads.
-fn convert<T: Element>(stored: DType, bytes: &[u8]) -> Vec<T> {
+fn convert<T: Element>(stored: DType, bytes: &[u8], numbers: &mut Vec<T>) {
     const CHUNK: usize = 1 << 12;
     let size = stored.size_in_bytes();
-    let mut numbers = vec![T::default(); bytes.len() / size];
+    numbers.resize(bytes.len() / size, T::default());
     numbers.par_chunks_mut(CHUNK).zip(bytes.par_chunks(CHUNK * size)).for_each(|(numbers, bytes)| {
         let mut singles = [0f32; CHUNK];
         let singles = &mut singles[..numbers.len()];
@@ -340,7 +354,45 @@ fn convert<T: Element>(stored: DType, bytes: &[u8]) -> Vec<T> {
         }
         numbers.iter_mut().zip(singles).for_each(|(number, single)| *number = T::from_f32(*single));
     });
-    numbers
+}
+
+/// The numbers of a tensor. Their memory is the next tensor's: pages that are new take longer to get than to fill.
+pub struct Numbers<T: Element> {
+    numbers: Vec<T>,
+    store: Arc<Store>,
+}
+
+impl<T: Element> std::ops::Deref for Numbers<T> {
+    type Target = [T];
+
+    fn deref(&self) -> &[T] {
+        &self.numbers
+    }
+}
+
+impl<T: Element> Drop for Numbers<T> {
+    fn drop(&mut self) {
+        self.store.spare.put(std::mem::take(&mut self.numbers));
+    }
+}
+
+/// Memory of tensors that have been packed.
+#[derive(Default)]
+struct Spare(Mutex<Vec<Box<dyn Any + Send>>>);
+
+impl Spare {
+    fn take<T: Element>(&self) -> Vec<T> {
+        let mut spare = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        spare.pop().and_then(|vec| vec.downcast().ok()).map(|vec| *vec).unwrap_or_default()
+    }
+
+    fn put<T: Element>(&self, vec: Vec<T>) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(Box::new(vec));
+    }
+
+    fn clear(&self) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
 }
 
 #[cfg(test)]
@@ -385,7 +437,7 @@ mod tests {
             // Twice: the pages of the file come back.
             for _ in 0..2 {
                 let numbers = weights.numbers::<bf16>("a.weight", &[6]).unwrap();
-                assert_eq!(numbers, [0., 1., 2., 3., 4., 5.].map(bf16::from_f32), "{dtype:?}");
+                assert_eq!(*numbers, [0., 1., 2., 3., 4., 5.].map(bf16::from_f32), "{dtype:?}");
             }
             assert!(weights.pp("a").has("weight") && weights.has_prefix("a") && !weights.has("a"));
             assert_eq!(weights.parameters(), 6);
