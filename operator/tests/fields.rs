@@ -143,7 +143,7 @@ fn rows() -> Vec<Row> {
             &hub,
             json!("bf16"),
             "Deployment/spec/template/spec/containers/0/resources/limits/memory",
-            json!("6Gi"),
+            json!("5Gi"),
         ),
         row(
             "model.cache.size",

@@ -33,9 +33,9 @@ fn default(service: &Validated) -> ResourceRequirements {
     }
     match (&service.source, service.spec.model.precision) {
         (Source::Bundled { .. }, _) => requirements("500m", "384Mi", "1Gi"),
-        // Stable Diffusion v1-4's shape peaks at 4.2 GiB with bf16 weights and at 6.2 GiB with f32 (docs/performance.md,
-        // one picture of 512 x 512). The limits leave room for a batch and for larger pictures.
-        (_, Precision::Bf16) => requirements("2", "4Gi", "6Gi"),
+        // Stable Diffusion v1-4's shape peaks at 2.6 GiB in bf16 and at 6.0 GiB in f32 (docs/performance.md, one picture of
+        // 512 x 512). The limits leave room for a batch and for larger pictures.
+        (_, Precision::Bf16) => requirements("2", "3Gi", "5Gi"),
         (_, Precision::Auto | Precision::F32 | Precision::F16) => requirements("2", "6Gi", "9Gi"),
     }
 }

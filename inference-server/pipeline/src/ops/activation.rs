@@ -44,7 +44,7 @@ impl Activation {
 
     /// The function of every number.
     pub(crate) fn forward(self, x: &Tensor) -> Result<Tensor> {
-        if x.device().is_cpu() {
+        if super::on_kernels(x.device()) {
             return for_type!(x.dtype(), apply(self, x));
         }
         match self {

@@ -24,7 +24,7 @@ pub(crate) enum Sees {
 /// wider rows. The result has the shape of `q`.
 pub(crate) fn attention(q: &Tensor, k: &Tensor, v: &Tensor, heads: usize, sees: Sees) -> Result<Tensor> {
     let operations = 4 * q.elem_count() * k.dim(1)?;
-    profile::timed(profile::Kind::Attention, operations, || match q.device().is_cpu() {
+    profile::timed(profile::Kind::Attention, operations, || match super::on_kernels(q.device()) {
         true => for_type!(q.dtype(), fused(q, k, v, heads, sees)),
         false => composed(q, k, v, heads, sees),
     })

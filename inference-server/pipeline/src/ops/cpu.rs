@@ -28,7 +28,7 @@ pub(super) use for_type;
 
 /// Whether a layer with these weights runs on our kernels.
 pub(super) fn computes(weights: &Weights) -> bool {
-    weights.device().is_cpu()
+    super::on_kernels(weights.device())
 }
 
 /// A packed layer of either type of numbers.

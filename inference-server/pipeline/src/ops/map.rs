@@ -35,7 +35,8 @@ impl FeatureMap {
     pub(crate) fn new(x: &Tensor) -> Result<Self> {
         let (batch, channels, height, width) = x.dims4()?;
         let shape = MapShape { batch, channels, height, width };
-        let tensor = if x.device().is_cpu() { x.permute((0, 2, 3, 1))?.contiguous()? } else { x.clone() };
+        let tensor =
+            if super::on_kernels(x.device()) { x.permute((0, 2, 3, 1))?.contiguous()? } else { x.clone() };
         Ok(Self { tensor, shape })
     }
 
@@ -45,7 +46,7 @@ impl FeatureMap {
     }
 
     pub(super) fn channels_last(&self) -> bool {
-        self.tensor.device().is_cpu()
+        super::on_kernels(self.tensor.device())
     }
 
     /// Height and width.

@@ -10,8 +10,10 @@ mod cpu;
 mod linear;
 mod map;
 mod norm;
+#[cfg(test)]
+mod tests;
 
-use candle_core::{Result, Tensor};
+use candle_core::{Device, Result, Tensor};
 
 pub(crate) use activation::Activation;
 pub(crate) use attention::{Sees, attention};
@@ -19,6 +21,15 @@ pub(crate) use conv::{Conv2d, Padding};
 pub(crate) use linear::Linear;
 pub(crate) use map::FeatureMap;
 pub(crate) use norm::{GroupNorm, LayerNorm};
+
+/// Whether our own kernels compute on a device.
+fn on_kernels(device: &Device) -> bool {
+    #[cfg(test)]
+    if tests::ON_CANDLE.get() {
+        return false;
+    }
+    device.is_cpu()
+}
 
 /// `f` of every row of a batch by itself, `(1, ...)` each, joined again. A matrix product rounds differently when it has
 /// other dimensions, and a job must give the same picture whatever else is in its batch.
