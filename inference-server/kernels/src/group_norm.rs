@@ -200,7 +200,7 @@ mod tests {
     use half::bf16;
 
     use super::*;
-    use crate::testing::{Random, levels, with_threads};
+    use crate::testing::{Random, assert_normal, levels, with_threads};
 
     /// In f64, from what `x` is after rounding to its type.
     fn reference<T: Element>(
@@ -231,16 +231,6 @@ mod tests {
 
     fn norm(random: &mut Random, level: Level, groups: usize, channels: usize, eps: f64) -> GroupNorm {
         GroupNorm::new(level, groups, eps, random.numbers(channels), random.numbers(channels))
-    }
-
-    /// `bound` is relative to 1 (the deviation) or to the number, whichever is more.
-    fn assert_normal<T: Element>(got: &[T], want: &[f32], bound: f32, what: &str) {
-        assert_eq!(got.len(), want.len(), "{what}");
-        let bound = if size_of::<T>() == 2 { bound.max(1.0 / 256.0) } else { bound };
-        for (i, (got, want)) in got.iter().zip(want).enumerate() {
-            let (got, want) = (got.to_f32(), *want);
-            assert!((got - want).abs() <= bound * want.abs().max(1.0), "{what}: {got}, not {want} at {i}");
-        }
     }
 
     fn every_shape<T: Element>(seed: u64) {

@@ -238,7 +238,7 @@ impl<T: Element> Panels<T> {
         with_scratch(if blocks.len() > 1 { tiles * tile } else { tile }, |scratch| {
             for panel in panels {
                 let columns = self.columns(panel);
-                let numbers = &self.numbers.as_slice()[self.panel_offset(1) * panel..];
+                let numbers = self.segment(panel, 0);
                 for (i, block) in blocks.iter().enumerate() {
                     let (first, segments) = block.segments;
                     let start = (first * self.row_length() + block.offset) * columns;
@@ -300,7 +300,7 @@ impl<T: Element> Panels<T> {
         bias_step: usize,
         output: *mut T,
     ) {
-        let first = sums.panel * self.outputs_a_panel();
+        let (first, columns) = self.outputs_of(sums.panel);
         let half = sums.row / 2;
         let mut row = rows.start;
         while row < rows.end {
@@ -314,7 +314,7 @@ impl<T: Element> Panels<T> {
             let at = to * self.outputs + first;
             let f = Finish {
                 rows: n,
-                columns: (self.outputs - first).min(self.outputs_a_panel()),
+                columns,
                 sums: sums.numbers[(row - rows.start) * sums.row..].as_ptr(),
                 sums_row: sums.row,
                 output: output.wrapping_add(at),

@@ -64,3 +64,13 @@ pub(crate) fn assert_close(got: &[f32], want: &[f32], terms: usize, what: &str) 
 pub(crate) fn with_threads<R: Send>(threads: usize, f: impl FnOnce() -> R + Send) -> R {
     rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap().install(f)
 }
+
+/// For normalised numbers: `bound` is relative to 1 (the deviation) or to the number, whichever is more.
+pub(crate) fn assert_normal<T: Element>(got: &[T], want: &[f32], bound: f32, what: &str) {
+    assert_eq!(got.len(), want.len(), "{what}");
+    let bound = if size_of::<T>() == 2 { bound.max(1.0 / 256.0) } else { bound };
+    for (i, (got, want)) in got.iter().zip(want).enumerate() {
+        let (got, want) = (got.to_f32(), *want);
+        assert!((got - want).abs() <= bound * want.abs().max(1.0), "{what}: {got}, not {want} at {i}");
+    }
+}

@@ -41,15 +41,27 @@ enum Kind {
     Packed {
         weight: Arc<dyn Packed>,
         bias: Arc<[f32]>,
+        /// Where `weight` is for pictures that are enlarged to twice their sides: what is for all others.
+        otherwise: Option<Otherwise>,
     },
-    /// For pictures that are enlarged first.
-    Doubling {
-        weight: Arc<dyn Packed>,
-        bias: Arc<[f32]>,
-        /// For those that are not enlarged to twice their sides, which few are: packed when the first one comes.
-        any: Arc<OnceLock<Arc<dyn Packed>>>,
-        weights: Weights,
-    },
+}
+
+/// Weights for the few pictures that are not enlarged to twice their sides: packed when the first one comes.
+#[derive(Clone)]
+struct Otherwise {
+    packed: Arc<OnceLock<Arc<dyn Packed>>>,
+    weights: Weights,
+}
+
+impl Otherwise {
+    fn get(&self, shape: ConvShape) -> Result<&Arc<dyn Packed>> {
+        if let Some(weight) = self.packed.get() {
+            return Ok(weight);
+        }
+        let weight = for_type!(self.weights.dtype(), pack(&self.weights, shape));
+        let weight = weight.map_err(|e: LoadError| candle_core::Error::Msg(e.to_string()))?;
+        Ok(self.packed.get_or_init(|| weight))
+    }
 }
 
 impl Conv2d {
@@ -79,6 +91,7 @@ impl Conv2d {
                 Kind::Tensors { weight, bias, padding }
             }
             true => Kind::Packed {
+                otherwise: None,
                 bias: cpu::numbers(&bias)?,
                 weight: for_type!(weights.dtype(), pack(weights, shape))?,
             },
@@ -92,11 +105,10 @@ impl Conv2d {
             return Self::load(weights, inputs, outputs, 3);
         }
         let shape = ConvShape { outputs, inputs, kernel: 3, stride: 1, before: 1, after: 1 };
-        let kind = Kind::Doubling {
+        let kind = Kind::Packed {
             bias: cpu::numbers(&weights.tensor("bias", &[outputs])?)?,
             weight: for_type!(weights.dtype(), pack_doubling(weights, shape))?,
-            any: Arc::default(),
-            weights: weights.clone(),
+            otherwise: Some(Otherwise { packed: Arc::default(), weights: weights.clone() }),
         };
         Ok(Self { shape, kind })
     }
@@ -152,20 +164,16 @@ impl Conv2d {
     ) -> Result<Tensor> {
         let shape = self.shape;
         match &self.kind {
-            Kind::Packed { weight, bias } => {
-                let moved = moved.map(|by| moved_bias(bias, by)).transpose()?;
-                let bias = moved.as_deref().unwrap_or(bias);
-                packed(weight.as_ref(), x, to, &result.dims(true), bias, residual)
-            }
-            Kind::Doubling { weight, bias, any, weights } => {
+            Kind::Packed { weight, bias, otherwise } => {
                 let (height, width) = x.size();
-                let weight = match to == (2 * height, 2 * width) {
-                    true => weight,
-                    false => get_or_pack(any, weights, shape)?,
+                let weight = match otherwise {
+                    Some(otherwise) if to != (2 * height, 2 * width) => otherwise.get(shape)?,
+                    _ => weight,
                 };
                 let moved = moved.map(|by| moved_bias(bias, by)).transpose()?;
-                let bias = moved.as_deref().unwrap_or(bias);
-                packed(weight.as_ref(), x, to, &result.dims(true), bias, residual)
+                let bias = Some(moved.as_deref().unwrap_or(bias));
+                let (dims, enlarged) = (result.dims(true), Some([to.0, to.1]));
+                weight.forward(&x.tensor, &Call { shape: &dims, enlarged, bias, activation: None, residual })
             }
             Kind::Tensors { weight, bias, padding } => {
                 let x = match x.size() == to {
@@ -185,32 +193,6 @@ impl Conv2d {
             }
         }
     }
-}
-
-/// A packed convolution of `x` enlarged to `to`.
-fn packed(
-    weight: &dyn Packed,
-    x: &FeatureMap,
-    to: (usize, usize),
-    shape: &[usize],
-    bias: &[f32],
-    residual: Option<&Tensor>,
-) -> Result<Tensor> {
-    let enlarged = Some([to.0, to.1]);
-    weight.forward(&x.tensor, &Call { shape, enlarged, bias: Some(bias), activation: None, residual })
-}
-
-fn get_or_pack<'a>(
-    any: &'a OnceLock<Arc<dyn Packed>>,
-    weights: &Weights,
-    shape: ConvShape,
-) -> Result<&'a Arc<dyn Packed>> {
-    if let Some(weight) = any.get() {
-        return Ok(weight);
-    }
-    let weight = for_type!(weights.dtype(), pack(weights, shape));
-    let weight = weight.map_err(|e: LoadError| candle_core::Error::Msg(e.to_string()))?;
-    Ok(any.get_or_init(|| weight))
 }
 
 /// For every picture of the batch, the bias and what is added to it.
