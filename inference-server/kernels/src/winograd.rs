@@ -123,7 +123,9 @@ impl<T: Element, X: Square> Sized<T, X> {
         let most = (TRANSFORMED / (points * row * size_of::<T>())).max(SQUARES).min(squares);
         // Rounds of the same size.
         let most = squares.div_ceil(squares.div_ceil(most.max(1)).max(1));
-        let transformed = Output::<T>::new(points * most * row);
+        let step = apart::<T>(most * row);
+        let transformed = Output::<T>::new(points * step);
+        let zeros = vec![T::default(); inputs];
         for first in (0..squares).step_by(most.max(1)) {
             let squares = first..(first + most).min(squares);
             // A few squares a task.
@@ -133,7 +135,7 @@ impl<T: Element, X: Square> Sized<T, X> {
                 for square in from..(from + FEW).min(squares.len()) {
                     let to = transformed.pointer().wrapping_add(square * row);
                     // SAFETY: a row of every point is this task's alone, and within `transformed`.
-                    unsafe { self.input(x, grid, first + square, Place { to, step: most * row }) };
+                    unsafe { self.input(x, &zeros, grid, first + square, Place { to, step }) };
                 }
             });
             let panels = self.panels.panels();
@@ -142,7 +144,7 @@ impl<T: Element, X: Square> Sized<T, X> {
                 let band = parallel::range(squares.len(), task / groups, bands);
                 let panels = parallel::range(panels, task % groups, groups);
                 let call = Call { grid, epilogue, bias_step, output: output.pointer() };
-                let rows = Place { to: transformed.pointer(), step: most * row };
+                let rows = Place { to: transformed.pointer(), step };
                 // SAFETY: all rows of these squares have been written, and are only read now.
                 unsafe { self.band(&call, rows, row, first, band, panels) };
             });
@@ -151,26 +153,25 @@ impl<T: Element, X: Square> Sized<T, X> {
         unsafe { output.finish() }
     }
 
-    /// Transforms the input of a square.
+    /// Transforms the input of a square; outside of the picture it is `zeros`.
     ///
     /// # Safety
     /// `place` is this call's alone: a row of whole vectors for each point.
-    unsafe fn input(&self, x: &[T], grid: Grid, square: usize, place: Place<T>) {
+    unsafe fn input(&self, x: &[T], zeros: &[T], grid: Grid, square: usize, place: Place<T>) {
         let inputs = self.inputs;
         let (picture, y, x_at) = grid.place(square, X::OUT);
-        // None outside of the picture.
-        let mut pixels = [None; POINTS];
+        let mut pixels = [zeros.as_ptr(); POINTS];
         for i in 0..X::IN {
             for j in 0..X::IN {
                 let row = (y + i).checked_sub(1).filter(|row| *row < grid.height);
                 let column = (x_at + j).checked_sub(1).filter(|column| *column < grid.width);
-                pixels[i * X::IN + j] = row.zip(column).map(|(row, column)| {
+                if let Some((row, column)) = row.zip(column) {
                     let at = ((picture * grid.height + row) * grid.width + column) * inputs;
-                    &x[at..at + inputs]
-                });
+                    pixels[i * X::IN + j] = x[at..at + inputs].as_ptr();
+                }
             }
         }
-        // SAFETY: the caller's.
+        // SAFETY: every pixel has `inputs` numbers; the place is the caller's.
         unsafe { X::input(self.level, &pixels, inputs, place) };
     }
 
@@ -192,7 +193,8 @@ impl<T: Element, X: Square> Sized<T, X> {
         let tiles = squares.len().div_ceil(kernels.rows);
         let padded = tiles * kernels.rows;
         let square = X::OUT * X::OUT * kernels.columns();
-        with_scratch(points * padded * kernels.columns() + square, |scratch| {
+        let step = apart::<f32>(padded * kernels.columns());
+        with_scratch(points * step + square, |scratch| {
             let (results, scratch) = scratch.split_at_mut(square);
             let mut rows = vec![std::ptr::null(); kernels.rows];
             for panel in panels {
@@ -204,7 +206,7 @@ impl<T: Element, X: Square> Sized<T, X> {
                             let square = squares.start + (tile * kernels.rows + i).min(squares.len() - 1);
                             *place = transformed.to.wrapping_add(point * transformed.step + square * row);
                         }
-                        let sums = &mut scratch[(point * padded + tile * kernels.rows) * columns..];
+                        let sums = &mut scratch[point * step + tile * kernels.rows * columns..];
                         let product = Product {
                             rows: rows.as_ptr(),
                             segments: 1,
@@ -223,7 +225,7 @@ impl<T: Element, X: Square> Sized<T, X> {
                 for square in squares.clone() {
                     let sums = Sums {
                         numbers: &scratch[(square - squares.start) * columns..],
-                        point_step: padded * columns,
+                        point_step: step,
                         columns,
                     };
                     self.square(call, &sums, panel, first + square, results);
@@ -258,6 +260,14 @@ impl<T: Element, X: Square> Sized<T, X> {
             unsafe { finish(self.level, &f) };
         }
     }
+}
+
+/// So many numbers, and some more, from one point's to the next's: the points of a square, which are read and written
+/// together, are in different sets of the caches then.
+fn apart<T>(numbers: usize) -> usize {
+    const PAGE: usize = 4096;
+    const LINE: usize = 64;
+    ((numbers * size_of::<T>()).next_multiple_of(PAGE) + LINE) / size_of::<T>()
 }
 
 /// What all tasks of a call know.

@@ -14,16 +14,11 @@ pub(crate) trait Square: Send + Sync + 'static {
     /// `G g G^T` of a kernel of 3 x 3.
     fn kernel<T: Element>(g: [f64; 9], result: &mut [T]);
 
-    /// `B^T d B` of every channel; a pixel outside of the picture is none.
+    /// `B^T d B` of every channel.
     ///
     /// # Safety
-    /// `place` is valid for a row of whole vectors for each point.
-    unsafe fn input<T: Element>(
-        level: Level,
-        pixels: &[Option<&[T]>; POINTS],
-        inputs: usize,
-        place: Place<T>,
-    );
+    /// A pixel for each point is valid for `inputs` numbers, and `place` for a row of whole vectors for each point.
+    unsafe fn input<T: Element>(level: Level, pixels: &[*const T; POINTS], inputs: usize, place: Place<T>);
 
     /// `A^T m A` of every column, `(OUT x OUT, columns)`.
     fn output(level: Level, sums: &Sums<'_>, results: &mut [f32]);
@@ -37,17 +32,131 @@ pub(crate) struct Two;
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Four;
 
+/// 16 numbers.
+///
+/// # Safety
+/// `from` is valid for them.
+#[inline(always)]
+#[allow(unsafe_code)]
+unsafe fn load<T: Element>(from: *const T) -> Vector {
+    // SAFETY: the caller's.
+    let numbers = unsafe { from.cast::<[T; LANES]>().read_unaligned() };
+    let mut vector = [0f32; LANES];
+    for (place, x) in vector.iter_mut().zip(numbers) {
+        *place = x.to_f32();
+    }
+    vector
+}
+
+/// As [`load`], of fewer: the others are 0.
+///
+/// # Safety
+/// `from` is valid for `n` numbers.
+#[inline(always)]
+#[allow(unsafe_code)]
+unsafe fn load_some<T: Element>(from: *const T, n: usize) -> Vector {
+    let mut vector = [0f32; LANES];
+    for (i, place) in vector.iter_mut().enumerate().take(n) {
+        // SAFETY: the caller's.
+        *place = unsafe { from.add(i).read() }.to_f32();
+    }
+    vector
+}
+
+/// `d` transformed in both dimensions.
+macro_rules! in_two_dimensions {
+    ($one:path, $from:expr, $to:expr, |$i:ident, $j:ident| $load:expr, |$at:ident, $vector:ident| $store:expr) => {{
+        let mut rows = [[[0f32; LANES]; $to]; $from];
+        for ($i, row) in rows.iter_mut().enumerate() {
+            let mut d = [[0f32; LANES]; $from];
+            for ($j, d) in d.iter_mut().enumerate() {
+                *d = $load;
+            }
+            *row = $one(d);
+        }
+        for j in 0..$to {
+            let mut column = [[0f32; LANES]; $from];
+            for (place, row) in column.iter_mut().zip(&rows) {
+                *place = row[j];
+            }
+            for (i, $vector) in $one(column).iter().enumerate() {
+                let $at = i * $to + j;
+                $store
+            }
+        }
+    }};
+}
+
+/// Rounds 16 numbers of a point and puts them in its row.
+///
+/// # Safety
+/// The row is whole vectors; `BF16` is the level's.
+#[inline(always)]
+#[allow(unsafe_code)]
+unsafe fn store<T: Element, const BF16: bool>(vector: &Vector, place: Place<T>, point: usize, from: usize) {
+    // SAFETY: the caller's.
+    unsafe {
+        let numbers = T::round::<BF16>(vector);
+        place.to.add(point * place.step + from).cast::<[T; LANES]>().write_unaligned(numbers);
+    }
+}
+
 macro_rules! square {
     ($type:ident, $out:literal, $in:literal, $one:ident, $input:ident, $output:ident) => {
         for_every_level! {
-            fn $input<T>(pixels: &[Option<&[T]>; POINTS], inputs: usize, place: Place<T>) {
-                input::<T, BF16, $in>(pixels, inputs, place, $one::input);
+            fn $input<T>(pixels: &[*const T; POINTS], inputs: usize, place: Place<T>) {
+                let whole = inputs / LANES * LANES;
+                // SAFETY: of the whole body, see `Square::input`; `BF16` is the level's.
+                #[allow(unsafe_code)]
+                for from in (0..whole).step_by(LANES) {
+                    in_two_dimensions!(
+                        $one::input, $in, $in,
+                        |i, j| unsafe { load(pixels[i * $in + j].add(from)) },
+                        |at, vector| unsafe { store::<T, BF16>(vector, place, at, from) }
+                    );
+                }
+                #[allow(unsafe_code)]
+                if whole < inputs {
+                    in_two_dimensions!(
+                        $one::input, $in, $in,
+                        |i, j| unsafe { load_some(pixels[i * $in + j].add(whole), inputs - whole) },
+                        |at, vector| unsafe { store::<T, BF16>(vector, place, at, whole) }
+                    );
+                }
             }
         }
 
         for_every_level! {
             fn $output(sums: &Sums<'_>, results: &mut [f32]) {
-                output(sums, results, $one::output);
+                let Sums { numbers, point_step, columns } = *sums;
+                assert!(numbers.len() >= ($in * $in - 1) * point_step + columns, "a row for every point");
+                assert!(results.len() >= $out * $out * columns, "a row for every result");
+                let whole = columns / LANES * LANES;
+                let (numbers, results) = (numbers.as_ptr(), results.as_mut_ptr());
+                // SAFETY: of the whole body, the rows have `columns` numbers, as has been checked.
+                #[allow(unsafe_code)]
+                for from in (0..whole).step_by(LANES) {
+                    in_two_dimensions!(
+                        $one::output, $in, $out,
+                        |i, j| unsafe { load(numbers.add((i * $in + j) * point_step + from)) },
+                        |at, vector| unsafe {
+                            results.add(at * columns + from).cast::<Vector>().write_unaligned(*vector);
+                        }
+                    );
+                }
+                // The panels of narrow vectors.
+                #[allow(unsafe_code)]
+                if whole < columns {
+                    in_two_dimensions!(
+                        $one::output, $in, $out,
+                        |i, j| unsafe {
+                            load_some(numbers.add((i * $in + j) * point_step + whole), columns - whole)
+                        },
+                        |at, vector| for (i, x) in vector.iter().enumerate().take(columns - whole) {
+                            unsafe { results.add(at * columns + whole + i).write(*x) }
+                        }
+                    );
+                }
             }
         }
 
@@ -70,7 +179,7 @@ macro_rules! square {
 
             unsafe fn input<T: Element>(
                 level: Level,
-                pixels: &[Option<&[T]>; POINTS],
+                pixels: &[*const T; POINTS],
                 inputs: usize,
                 place: Place<T>,
             ) {
@@ -86,93 +195,3 @@ macro_rules! square {
 
 square!(Two, 2, 4, two, input_of_two, output_of_two);
 square!(Four, 4, 6, four, input_of_four, output_of_four);
-
-/// Some channels of a pixel.
-#[inline(always)]
-fn load<T: Element>(pixel: Option<&[T]>, from: usize, n: usize) -> Vector {
-    let mut vector = [0f32; LANES];
-    let Some(pixel) = pixel else { return vector };
-    match <&[T; LANES]>::try_from(&pixel[from..from + n]) {
-        Ok(numbers) => {
-            for (place, x) in vector.iter_mut().zip(numbers) {
-                *place = x.to_f32();
-            }
-        }
-        Err(_) => {
-            for (place, x) in vector.iter_mut().zip(&pixel[from..]) {
-                *place = x.to_f32();
-            }
-        }
-    }
-    vector
-}
-
-#[inline(always)]
-fn input<T: Element, const BF16: bool, const IN: usize>(
-    pixels: &[Option<&[T]>; POINTS],
-    inputs: usize,
-    place: Place<T>,
-    one: impl Fn([Vector; IN]) -> [Vector; IN],
-) {
-    for from in (0..inputs).step_by(LANES) {
-        let n = LANES.min(inputs - from);
-        let mut rows = [[[0f32; LANES]; IN]; IN];
-        for (row, pixels) in rows.iter_mut().zip(pixels.chunks_exact(IN)) {
-            let mut d = [[0f32; LANES]; IN];
-            for (d, pixel) in d.iter_mut().zip(pixels) {
-                *d = load(*pixel, from, n);
-            }
-            *row = one(d);
-        }
-        for j in 0..IN {
-            let mut column = [[0f32; LANES]; IN];
-            for (place, row) in column.iter_mut().zip(&rows) {
-                *place = row[j];
-            }
-            for (i, vector) in one(column).iter().enumerate() {
-                // SAFETY: a point's row is whole vectors (see `Square::input`); `BF16` is the level's.
-                #[allow(unsafe_code)]
-                unsafe {
-                    let numbers = T::round::<BF16>(vector);
-                    let to = place.to.add((i * IN + j) * place.step + from);
-                    to.cast::<[T; LANES]>().write_unaligned(numbers);
-                }
-            }
-        }
-    }
-}
-
-#[inline(always)]
-fn output<const IN: usize, const OUT: usize>(
-    sums: &Sums<'_>,
-    results: &mut [f32],
-    one: impl Fn([Vector; IN]) -> [Vector; OUT],
-) {
-    let columns = sums.columns;
-    // The portable level's panels are narrower than a vector here.
-    for from in (0..columns).step_by(LANES) {
-        let n = LANES.min(columns - from);
-        let mut rows = [[[0f32; LANES]; OUT]; IN];
-        for (i, row) in rows.iter_mut().enumerate() {
-            let mut m = [[0f32; LANES]; IN];
-            for (j, m) in m.iter_mut().enumerate() {
-                let numbers = &sums.numbers[(i * IN + j) * sums.point_step + from..][..n];
-                *m = load(Some(numbers), 0, n);
-            }
-            *row = one(m);
-        }
-        for j in 0..OUT {
-            let mut column = [[0f32; LANES]; IN];
-            for (place, row) in column.iter_mut().zip(&rows) {
-                *place = row[j];
-            }
-            for (i, vector) in one(column).iter().enumerate() {
-                let place = &mut results[(i * OUT + j) * columns + from..][..n];
-                match <&mut Vector>::try_from(&mut *place) {
-                    Ok(place) => *place = *vector,
-                    Err(_) => place.copy_from_slice(&vector[..n]),
-                }
-            }
-        }
-    }
-}
