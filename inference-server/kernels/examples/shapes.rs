@@ -6,7 +6,7 @@
 use std::time::Instant;
 
 use diffusion_kernels::{
-    Algorithm, Attention, ConvShape, Element, Epilogue, Level, PackedConv, PackedMatrix, Rows,
+    Algorithm, Attention, ConvShape, Element, Epilogue, Level, PackedConv, PackedMatrix, Rows, Transformed,
 };
 use half::bf16;
 
@@ -77,9 +77,13 @@ fn shapes<T: Element>(name: &str) {
         let flop = 2.0 * (batch * out * out * outputs * inputs * kernel * kernel) as f64;
         let bias = vec![0.5; outputs];
         let epilogue = Epilogue { bias: Some(&bias), ..Epilogue::default() };
-        for (how, algorithm) in
-            [("", Algorithm::Direct), (" F(2,3)", Algorithm::Winograd2), (" F(4,3)", Algorithm::Winograd4)]
-        {
+        for (how, algorithm) in [
+            ("", Algorithm::Direct),
+            (" F(2,3)", Algorithm::Winograd2(Transformed::Once)),
+            (" F(2,3)'", Algorithm::Winograd2(Transformed::EachTime)),
+            (" F(4,3)", Algorithm::Winograd4(Transformed::Once)),
+            (" F(4,3)'", Algorithm::Winograd4(Transformed::EachTime)),
+        ] {
             if algorithm != Algorithm::Direct && (kernel, stride) != (3, 1) {
                 continue;
             }

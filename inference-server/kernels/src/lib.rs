@@ -30,7 +30,7 @@ mod tile;
 mod winograd;
 
 pub use attention::{Attention, Rows};
-pub use conv::{Algorithm, ConvShape, PackedConv};
+pub use conv::{Algorithm, ConvShape, PackedConv, Transformed};
 pub use doubling::PackedDoubling;
 pub use element::Element;
 pub use epilogue::{Activation, Epilogue};

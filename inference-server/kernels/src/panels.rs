@@ -79,6 +79,22 @@ impl<T: Element> Panels<T> {
         packed
     }
 
+    /// Panels with other segments: `f(from, to, n)` makes all segments of one panel, of `n` numbers each, from all segments of
+    /// the same panel here.
+    pub(crate) fn map_segments(&self, segments: usize, f: impl Fn(&[T], &mut [T], usize) + Sync) -> Self {
+        let Self { level, outputs, depth, gated, .. } = *self;
+        let mut mapped = Self { level, outputs, segments, depth, gated, numbers: Aligned::default() };
+        let length = mapped.panel_offset(mapped.panels());
+        let mut numbers = Aligned::zeros(length);
+        let panel = mapped.panel_offset(1).max(1);
+        numbers.as_mut_slice()[..length].par_chunks_mut(panel).enumerate().for_each(|(i, to)| {
+            let n = self.columns(i) * self.row_length();
+            f(&self.segment(i, 0)[..n * self.segments], to, n);
+        });
+        mapped.numbers = numbers;
+        mapped
+    }
+
     fn pack_panel(&self, panel: &mut [T], index: usize, weight: &impl Fn(usize, usize, usize) -> T) {
         let steps = self.steps();
         let columns = self.columns(index);

@@ -4,31 +4,26 @@
 
 mod square;
 mod transform;
+mod weights;
 
-use std::marker::PhantomData;
 use std::ops::Range;
 
-use rayon::prelude::*;
-
 use crate::aligned::with_scratch;
-use crate::conv::ConvShape;
+use crate::conv::{ConvShape, Transformed};
 use crate::element::Element;
 use crate::epilogue::Epilogue;
 use crate::finish::{Finish, finish};
 use crate::level::Level;
 use crate::output::Output;
-use crate::panels::Panels;
 use crate::parallel;
 use crate::tile::Product;
 
 use square::{Four, Square, Two};
 use transform::LANES;
+use weights::Weights;
 
 /// Bytes of transformed inputs that are made before they are multiplied: they stay in the last-level cache.
 const TRANSFORMED: usize = 6 << 20;
-
-/// Squares whose sums a task holds at a time: in the second-level cache.
-const SQUARES: usize = 48;
 
 /// Points of the largest square.
 pub(crate) const POINTS: usize = 36;
@@ -47,11 +42,12 @@ impl<T: Element> Winograd<T> {
         level: Level,
         shape: ConvShape,
         four: bool,
+        transformed: Transformed,
         weight: impl Fn(usize) -> T + Sync,
     ) -> Self {
         match four {
-            false => Self::Two(Sized::new(level, shape, weight)),
-            true => Self::Four(Sized::new(level, shape, weight)),
+            false => Self::Two(Sized::new(level, shape, transformed, weight)),
+            true => Self::Four(Sized::new(level, shape, transformed, weight)),
         }
     }
 
@@ -70,9 +66,7 @@ pub(crate) struct Sized<T, X> {
     level: Level,
     inputs: usize,
     outputs: usize,
-    /// A segment for each point.
-    panels: Panels<T>,
-    size: PhantomData<X>,
+    weights: Weights<T, X>,
 }
 
 /// A call's sizes.
@@ -94,19 +88,14 @@ impl Grid {
 }
 
 impl<T: Element, X: Square> Sized<T, X> {
-    fn new(level: Level, shape: ConvShape, weight: impl Fn(usize) -> T + Sync) -> Self {
+    fn new(
+        level: Level,
+        shape: ConvShape,
+        transformed: Transformed,
+        weight: impl Fn(usize) -> T + Sync,
+    ) -> Self {
         let ConvShape { outputs, inputs, .. } = shape;
-        let points = X::IN * X::IN;
-        let mut transformed = vec![T::default(); outputs * inputs * points];
-        transformed.par_chunks_mut((inputs * points).max(1)).enumerate().for_each(|(output, kernels)| {
-            for (input, kernel) in kernels.chunks_exact_mut(points).enumerate() {
-                let first = (output * inputs + input) * 9;
-                X::kernel(std::array::from_fn(|i| f64::from(weight(first + i).to_f32())), kernel);
-            }
-        });
-        let point = |output, point, input| transformed[(output * inputs + input) * points + point];
-        let panels = Panels::pack(level, outputs, [points, inputs], false, point);
-        Self { level, inputs, outputs, panels, size: PhantomData }
+        Self { level, inputs, outputs, weights: Weights::new(level, [outputs, inputs], transformed, weight) }
     }
 
     fn forward(&self, x: &[T], [batch, height, width]: [usize; 3], epilogue: &Epilogue<'_, T>) -> Vec<T> {
@@ -117,10 +106,10 @@ impl<T: Element, X: Square> Sized<T, X> {
         let output = Output::new(pixels * outputs);
         let grid = Grid { height, width, rows: height.div_ceil(X::OUT), columns: width.div_ceil(X::OUT) };
         let squares = batch * grid.rows * grid.columns;
-        let (points, length) = (X::IN * X::IN, self.panels.row_length());
+        let (points, length) = (X::IN * X::IN, self.weights.panels().row_length());
         // Numbers of a square's point: whole vectors.
         let row = length.next_multiple_of(LANES);
-        let most = (TRANSFORMED / (points * row * size_of::<T>())).max(SQUARES).min(squares);
+        let most = (TRANSFORMED / (points * row * size_of::<T>())).max(self.weights.squares()).min(squares);
         // Rounds of the same size.
         let most = squares.div_ceil(squares.div_ceil(most.max(1)).max(1));
         let step = apart::<T>(most * row);
@@ -138,8 +127,8 @@ impl<T: Element, X: Square> Sized<T, X> {
                     unsafe { self.input(x, &zeros, grid, first + square, Place { to, step }) };
                 }
             });
-            let panels = self.panels.panels();
-            let (bands, groups) = parallel::cut(squares.len(), SQUARES, panels);
+            let panels = self.weights.panels().panels();
+            let (bands, groups) = parallel::cut(squares.len(), self.weights.squares(), panels);
             parallel::for_each(if panels == 0 { 0 } else { bands * groups }, |task| {
                 let band = parallel::range(squares.len(), task / groups, bands);
                 let panels = parallel::range(panels, task % groups, groups);
@@ -193,33 +182,42 @@ impl<T: Element, X: Square> Sized<T, X> {
         let tiles = squares.len().div_ceil(kernels.rows);
         let padded = tiles * kernels.rows;
         let square = X::OUT * X::OUT * kernels.columns();
-        let step = apart::<f32>(padded * kernels.columns());
-        with_scratch(points * step + square, |scratch| {
+        let (step, room) = (apart::<f32>(padded * kernels.columns()), self.weights.room());
+        let room = (room * size_of::<T>()).div_ceil(size_of::<f32>()).next_multiple_of(LANES);
+        with_scratch(room + points * step + square, |scratch| {
+            let (room, scratch) = scratch.split_at_mut(room);
             let (results, scratch) = scratch.split_at_mut(square);
             let mut rows = vec![std::ptr::null(); kernels.rows];
+            let (steps, most) = (self.weights.panels().steps(), self.weights.most_steps());
             for panel in panels {
-                let columns = self.panels.columns(panel);
-                for point in 0..points {
-                    for tile in 0..tiles {
-                        for (i, place) in rows.iter_mut().enumerate() {
-                            // Behind the last square it comes again.
-                            let square = squares.start + (tile * kernels.rows + i).min(squares.len() - 1);
-                            *place = transformed.to.wrapping_add(point * transformed.step + square * row);
+                let columns = self.weights.panels().columns(panel);
+                for from in (0..steps).step_by(most) {
+                    let block = from..(from + most).min(steps);
+                    // SAFETY: numbers of either type may be in the room, which is large enough and aligned for both.
+                    let (weights, weights_step) =
+                        unsafe { self.weights.block(panel, block.clone(), room.as_mut_ptr().cast()) };
+                    for point in 0..points {
+                        for tile in 0..tiles {
+                            for (i, place) in rows.iter_mut().enumerate() {
+                                // Behind the last square it comes again.
+                                let square = squares.start + (tile * kernels.rows + i).min(squares.len() - 1);
+                                *place = transformed.to.wrapping_add(point * transformed.step + square * row);
+                            }
+                            let sums = &mut scratch[point * step + tile * kernels.rows * columns..];
+                            let product = Product {
+                                rows: rows.as_ptr(),
+                                segments: 1,
+                                offset: from * T::GROUP,
+                                steps: block.len(),
+                                panel: weights.wrapping_add(point * weights_step),
+                                sums: sums[..kernels.rows * columns].as_mut_ptr(),
+                                sums_row: columns,
+                                accumulate: from > 0,
+                            };
+                            // SAFETY: `kernels` has checked the level; the rows are whole, the block has its columns for
+                            // every step, and `sums` is a tile, written by the first block when it is added to.
+                            unsafe { kernels.compute(columns, &product) };
                         }
-                        let sums = &mut scratch[point * step + tile * kernels.rows * columns..];
-                        let product = Product {
-                            rows: rows.as_ptr(),
-                            segments: 1,
-                            offset: 0,
-                            steps: self.panels.steps(),
-                            panel: self.panels.segment(panel, point).as_ptr(),
-                            sums: sums[..kernels.rows * columns].as_mut_ptr(),
-                            sums_row: columns,
-                            accumulate: false,
-                        };
-                        // SAFETY: `kernels` has checked the level; the rows are whole, the panel has its columns for
-                        // every step, and `sums` is a tile.
-                        unsafe { kernels.compute(columns, &product) };
                     }
                 }
                 for square in squares.clone() {
@@ -239,7 +237,7 @@ impl<T: Element, X: Square> Sized<T, X> {
         let Call { grid, epilogue, bias_step, output } = *call;
         X::output(self.level, sums, results);
         let (picture, y, x) = grid.place(square, X::OUT);
-        let (from, columns) = self.panels.outputs_of(panel);
+        let (from, columns) = self.weights.panels().outputs_of(panel);
         for i in 0..X::OUT.min(grid.height - y) {
             let pixel = (picture * grid.height + y + i) * grid.width + x;
             let at = pixel * self.outputs + from;

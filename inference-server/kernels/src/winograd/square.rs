@@ -11,8 +11,12 @@ pub(crate) trait Square: Send + Sync + 'static {
     const OUT: usize;
     const IN: usize;
 
-    /// `G g G^T` of a kernel of 3 x 3.
-    fn kernel<T: Element>(g: [f64; 9], result: &mut [T]);
+    /// `G g G^T` of `n` kernels of 3 x 3. `places` is where the numbers of the kernels' first place are, and how many
+    /// numbers later those of the next.
+    ///
+    /// # Safety
+    /// Each place is valid for `n` numbers, and so is each point of the result.
+    unsafe fn kernel<T: Element>(level: Level, places: (*const T, usize), to: Place<T>, n: usize);
 
     /// `B^T d B` of every channel.
     ///
@@ -102,7 +106,35 @@ unsafe fn store<T: Element, const BF16: bool>(vector: &Vector, place: Place<T>, 
 }
 
 macro_rules! square {
-    ($type:ident, $out:literal, $in:literal, $one:ident, $input:ident, $output:ident) => {
+    ($type:ident, $out:literal, $in:literal, $one:ident, $kernel:ident, $input:ident, $output:ident) => {
+        for_every_level! {
+            fn $kernel<T>(places: (*const T, usize), to: Place<T>, n: usize) {
+                let whole = n / LANES * LANES;
+                // SAFETY: of the whole body, see `Square::kernel`; `BF16` is the level's.
+                #[allow(unsafe_code)]
+                for from in (0..whole).step_by(LANES) {
+                    in_two_dimensions!(
+                        $one::kernel, 3, $in,
+                        |i, j| unsafe { load(places.0.add((i * 3 + j) * places.1 + from)) },
+                        |at, vector| unsafe { store::<T, BF16>(vector, to, at, from) }
+                    );
+                }
+                // The panels of narrow vectors.
+                #[allow(unsafe_code)]
+                if whole < n {
+                    in_two_dimensions!(
+                        $one::kernel, 3, $in,
+                        |i, j| unsafe {
+                            load_some(places.0.add((i * 3 + j) * places.1 + whole), n - whole)
+                        },
+                        |at, vector| for (i, x) in vector.iter().enumerate().take(n - whole) {
+                            unsafe { to.to.add(at * to.step + whole + i).write(T::from_f32(*x)) }
+                        }
+                    );
+                }
+            }
+        }
+
         for_every_level! {
             fn $input<T>(pixels: &[*const T; POINTS], inputs: usize, place: Place<T>) {
                 let whole = inputs / LANES * LANES;
@@ -164,17 +196,8 @@ macro_rules! square {
             const OUT: usize = $out;
             const IN: usize = $in;
 
-            #[inline(always)]
-            fn kernel<T: Element>(g: [f64; 9], result: &mut [T]) {
-                let a = $one::kernel([g[0], g[3], g[6]]);
-                let b = $one::kernel([g[1], g[4], g[7]]);
-                let c = $one::kernel([g[2], g[5], g[8]]);
-                for (i, row) in result.chunks_exact_mut(Self::IN).enumerate() {
-                    let numbers = $one::kernel([a[i], b[i], c[i]]);
-                    for j in 0..Self::IN {
-                        row[j] = T::from_f32(numbers[j] as f32);
-                    }
-                }
+            unsafe fn kernel<T: Element>(level: Level, places: (*const T, usize), to: Place<T>, n: usize) {
+                $kernel(level, places, to, n);
             }
 
             unsafe fn input<T: Element>(
@@ -193,5 +216,5 @@ macro_rules! square {
     };
 }
 
-square!(Two, 2, 4, two, input_of_two, output_of_two);
-square!(Four, 4, 6, four, input_of_four, output_of_four);
+square!(Two, 2, 4, two, kernel_of_two, input_of_two, output_of_two);
+square!(Four, 4, 6, four, kernel_of_four, input_of_four, output_of_four);

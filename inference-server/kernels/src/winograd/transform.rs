@@ -44,8 +44,9 @@ pub(super) mod two {
 
     /// `G g`.
     #[inline(always)]
-    pub(in super::super) fn kernel([a, b, c]: [f64; 3]) -> [f64; 4] {
-        [a, (a + b + c) / 2.0, (a - b + c) / 2.0, c]
+    pub(in super::super) fn kernel([a, b, c]: [Vector; 3]) -> [Vector; 4] {
+        let (even, odd) = (sum([(0.5, &a), (0.5, &c)]), sum([(0.5, &b)]));
+        [a, sum([(1.0, &even), (1.0, &odd)]), sum([(1.0, &even), (-1.0, &odd)]), c]
     }
 }
 
@@ -83,10 +84,17 @@ pub(super) mod four {
 
     /// `G g`.
     #[inline(always)]
-    pub(in super::super) fn kernel([a, b, c]: [f64; 3]) -> [f64; 6] {
-        let (even, odd) = ((a + c) / -6.0, b / -6.0);
-        let (far, near) = (a / 24.0 + c / 6.0, b / 12.0);
-        [a / 4.0, even + odd, even - odd, far + near, far - near, c]
+    pub(in super::super) fn kernel([a, b, c]: [Vector; 3]) -> [Vector; 6] {
+        let (even, odd) = (sum([(-1.0 / 6.0, &a), (-1.0 / 6.0, &c)]), sum([(-1.0 / 6.0, &b)]));
+        let (far, near) = (sum([(1.0 / 24.0, &a), (1.0 / 6.0, &c)]), sum([(1.0 / 12.0, &b)]));
+        [
+            sum([(0.25, &a)]),
+            sum([(1.0, &even), (1.0, &odd)]),
+            sum([(1.0, &even), (-1.0, &odd)]),
+            sum([(1.0, &far), (1.0, &near)]),
+            sum([(1.0, &far), (-1.0, &near)]),
+            c,
+        ]
     }
 }
 
@@ -96,13 +104,13 @@ mod tests {
 
     fn filters<const IN: usize, const OUT: usize>(
         input: impl Fn([Vector; IN]) -> [Vector; IN],
-        kernel: impl Fn([f64; 3]) -> [f64; IN],
+        kernel: impl Fn([Vector; 3]) -> [Vector; IN],
         output: impl Fn([Vector; IN]) -> [Vector; OUT],
     ) {
         let d: [Vector; IN] = std::array::from_fn(|i| [(i * i) as f32 - 3.0 * i as f32 + 1.0; LANES]);
         let g = [0.5, -2.0, 3.0];
-        let (v, u) = (input(d), kernel(g));
-        let m = std::array::from_fn(|i| v[i].map(|v| v * u[i] as f32));
+        let (v, u) = (input(d), kernel(g.map(|g| [g as f32; LANES])));
+        let m = std::array::from_fn(|i| v[i].map(|v| v * u[i][0]));
         for (i, y) in output(m).iter().enumerate() {
             let want: f64 = (0..3).map(|k| g[k] * f64::from(d[i + k][0])).sum();
             assert!(y.iter().all(|y| (f64::from(*y) - want).abs() < 1e-4), "{i}: {y:?} instead of {want}");

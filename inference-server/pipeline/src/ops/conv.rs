@@ -3,7 +3,7 @@
 use std::sync::{Arc, OnceLock};
 
 use candle_core::{DType, Result, Tensor};
-use diffusion_kernels::{Algorithm, ConvShape, Level, PackedConv, PackedDoubling};
+use diffusion_kernels::{Algorithm, ConvShape, Level, PackedConv, PackedDoubling, Transformed};
 
 use super::cpu::{self, Call, Number, Packed, for_type};
 use super::map::{FeatureMap, MapShape};
@@ -215,18 +215,24 @@ fn pack_doubling<T: Number>(weights: &Weights, shape: ConvShape) -> Loaded<Arc<d
     Ok(Arc::new(PackedDoubling::new(Level::current(), outputs, inputs, |i| numbers[i])))
 }
 
-/// Fewer products where they pay: not for few channels, where the transforms take longer than what they save, nor for
-/// so many that the weights' memory matters; those layers see few pixels. bf16 allows the smaller squares only, and
-/// none where a layer has to be precise: the transforms round inputs and weights again. In f32 nobody can see that.
+/// Fewer products where they pay: not for few channels, where the transforms take longer than what they save. bf16 allows
+/// the smaller squares only, and none where a layer has to be precise: the transforms round inputs and weights again. In
+/// f32 nobody can see that.
 fn algorithm(dtype: DType, shape: ConvShape, precise: bool) -> Algorithm {
+    /// From so many pairs of channels on, the memory of transformed weights matters more than the time to transform them:
+    /// the widest layers of Stable Diffusion 1, 1280 to 1280 channels, which see few pixels.
+    const MANY: usize = 5 << 18;
     let ConvShape { inputs, outputs, .. } = shape;
-    // The widest layers of Stable Diffusion 1, 1280 to 1280 channels, do without in either type.
-    let (fewest, most_pairs, faster) = match dtype {
-        DType::BF16 if precise => return Algorithm::Direct,
-        DType::BF16 => (192, 5 << 18, Algorithm::Winograd2),
-        _ => (16, 5 << 18, Algorithm::Winograd4),
+    let transformed = match inputs * outputs > MANY {
+        true => Transformed::EachTime,
+        false => Transformed::Once,
     };
-    match inputs >= fewest && outputs >= fewest.min(64) && inputs * outputs <= most_pairs {
+    let (fewest, faster) = match dtype {
+        DType::BF16 if precise => return Algorithm::Direct,
+        DType::BF16 => (192, Algorithm::Winograd2(transformed)),
+        _ => (16, Algorithm::Winograd4(transformed)),
+    };
+    match inputs >= fewest && outputs >= fewest.min(64) {
         true => faster,
         false => Algorithm::Direct,
     }
