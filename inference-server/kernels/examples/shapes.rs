@@ -6,7 +6,8 @@
 use std::time::Instant;
 
 use diffusion_kernels::{
-    Algorithm, Attention, ConvShape, Element, Epilogue, Level, PackedConv, PackedMatrix, Rows, Transformed,
+    Algorithm, Attention, ConvShape, Element, Epilogue, Level, PackedConv, PackedDoubling, PackedMatrix,
+    Rows, Transformed,
 };
 use half::bf16;
 
@@ -93,6 +94,15 @@ fn shapes<T: Element>(name: &str) {
             );
             report(name, flop, &|| conv.forward(&x, [batch, side, side], &epilogue));
         }
+    }
+    for [batch, side, channels] in [[2, 32, 640], [2, 16, 1280], [1, 128, 512], [1, 256, 256], [1, 64, 64]] {
+        let weight = numbers::<T>(channels * channels * 9);
+        let x = numbers(batch * channels * side * side);
+        let flop = 8.0 * (batch * side * side * channels * channels * 9) as f64;
+        let doubling = PackedDoubling::new(level, channels, channels, |i| weight[i]);
+        report(format!("double, conv 3x3 {batch} x {side}x{side} x {channels} -> {channels}"), flop, &|| {
+            doubling.forward(&x, [batch, side, side], &Epilogue::default())
+        });
     }
     for [batch, heads, head, queries, keys] in [
         [2, 8, 40, 4096, 4096],

@@ -82,10 +82,10 @@ impl<T: Element> PackedConv<T> {
         let keeps_sides = ConvShape { kernel: 3, stride: 1, before: 1, after: 1, ..shape };
         let weights = match algorithm {
             Algorithm::Winograd2(transformed) if shape == keeps_sides => {
-                Weights::Winograd(Winograd::new(level, shape, false, transformed, weight))
+                Weights::Winograd(Winograd::new(level, [outputs, inputs], false, transformed, weight))
             }
             Algorithm::Winograd4(transformed) if shape == keeps_sides => {
-                Weights::Winograd(Winograd::new(level, shape, true, transformed, weight))
+                Weights::Winograd(Winograd::new(level, [outputs, inputs], true, transformed, weight))
             }
             _ => {
                 let area = kernel * kernel;

@@ -9,7 +9,7 @@ mod weights;
 use std::ops::Range;
 
 use crate::aligned::with_scratch;
-use crate::conv::{ConvShape, Transformed};
+use crate::conv::Transformed;
 use crate::element::Element;
 use crate::epilogue::Epilogue;
 use crate::finish::{Finish, finish};
@@ -18,6 +18,7 @@ use crate::output::Output;
 use crate::parallel;
 use crate::tile::Product;
 
+pub(crate) use square::Doubled;
 use square::{Four, Square, Two};
 use transform::LANES;
 use weights::Weights;
@@ -25,29 +26,29 @@ use weights::Weights;
 /// Bytes of transformed inputs that are made before they are multiplied: they stay in the last-level cache.
 const TRANSFORMED: usize = 6 << 20;
 
-/// Points of the largest square.
-pub(crate) const POINTS: usize = 36;
+/// Pixels that the largest square sees.
+pub(crate) const MOST: usize = 36;
 
 /// The weights of a 3x3 convolution of stride 1 that keeps the picture's sides, transformed and packed.
 #[derive(Debug)]
 pub(crate) enum Winograd<T> {
-    Two(Sized<T, Two>),
-    Four(Sized<T, Four>),
+    Two(Filter<T, Two>),
+    Four(Filter<T, Four>),
 }
 
 impl<T: Element> Winograd<T> {
-    /// Packs `weight(i)`, the i-th of `(outputs, inputs, 3, 3)`. Squares of four are faster and round more: the inputs'
+    /// Packs `weight(i)`, the i-th of `shape`, `(outputs, inputs)`, `x 3 x 3`. Squares of four are faster and round more: the inputs'
     /// transform subtracts numbers up to 100 times the size of a result.
     pub(crate) fn new(
         level: Level,
-        shape: ConvShape,
+        shape: [usize; 2],
         four: bool,
         transformed: Transformed,
         weight: impl Fn(usize) -> T + Sync,
     ) -> Self {
         match four {
-            false => Self::Two(Sized::new(level, shape, transformed, weight)),
-            true => Self::Four(Sized::new(level, shape, transformed, weight)),
+            false => Self::Two(Filter::new(level, shape, transformed, weight)),
+            true => Self::Four(Filter::new(level, shape, transformed, weight)),
         }
     }
 
@@ -62,7 +63,7 @@ impl<T: Element> Winograd<T> {
 
 /// For one size of squares.
 #[derive(Debug)]
-pub(crate) struct Sized<T, X> {
+pub(crate) struct Filter<T, X> {
     level: Level,
     inputs: usize,
     outputs: usize,
@@ -72,41 +73,63 @@ pub(crate) struct Sized<T, X> {
 /// A call's sizes.
 #[derive(Debug, Clone, Copy)]
 struct Grid {
+    /// Sides of the pictures that come in.
     height: usize,
     width: usize,
+    /// Sides of those that come out.
+    out_height: usize,
+    out_width: usize,
     /// Squares of a column and of a row of a picture.
     rows: usize,
     columns: usize,
 }
 
 impl Grid {
-    /// Picture, first row and first column of a square of `side` results.
-    fn place(&self, square: usize, side: usize) -> (usize, usize, usize) {
-        let (row, column) = (square / self.columns % self.rows, square % self.columns);
-        (square / self.columns / self.rows, row * side, column * side)
+    fn new<X: Square>(height: usize, width: usize) -> Self {
+        let (out_height, out_width) = (height * X::OUT / X::STEP, width * X::OUT / X::STEP);
+        let squares = |side: usize| (side + X::BEFORE).div_ceil(X::OUT);
+        Self { height, width, out_height, out_width, rows: squares(out_height), columns: squares(out_width) }
+    }
+
+    /// Picture, row and column of a square.
+    fn place(&self, square: usize) -> (usize, usize, usize) {
+        (square / self.columns / self.rows, square / self.columns % self.rows, square % self.columns)
     }
 }
 
-impl<T: Element, X: Square> Sized<T, X> {
-    fn new(
+/// Which of the `OUT` results of the `square`-th are within a side, and where the first of them is.
+fn within<X: Square>(square: usize, side: usize) -> (Range<usize>, usize) {
+    let start = square * X::OUT;
+    let first = X::BEFORE.saturating_sub(start);
+    (first..X::OUT.min(side + X::BEFORE - start), start + first - X::BEFORE)
+}
+
+impl<T: Element, X: Square> Filter<T, X> {
+    /// Packs `weight(i)`, the i-th of `(outputs, inputs, 3, 3)`.
+    pub(crate) fn new(
         level: Level,
-        shape: ConvShape,
+        [outputs, inputs]: [usize; 2],
         transformed: Transformed,
         weight: impl Fn(usize) -> T + Sync,
     ) -> Self {
-        let ConvShape { outputs, inputs, .. } = shape;
         Self { level, inputs, outputs, weights: Weights::new(level, [outputs, inputs], transformed, weight) }
     }
 
-    fn forward(&self, x: &[T], [batch, height, width]: [usize; 3], epilogue: &Epilogue<'_, T>) -> Vec<T> {
+    /// `x` `(batch, height, width, inputs)` to `(batch, height', width', outputs)`.
+    pub(crate) fn forward(
+        &self,
+        x: &[T],
+        [batch, height, width]: [usize; 3],
+        epilogue: &Epilogue<'_, T>,
+    ) -> Vec<T> {
         let Self { inputs, outputs, .. } = *self;
         assert_eq!(x.len(), batch * height * width * inputs, "every picture has all channels");
-        let pixels = batch * height * width;
-        let bias_step = epilogue.check(outputs, batch, pixels * outputs);
-        let output = Output::new(pixels * outputs);
-        let grid = Grid { height, width, rows: height.div_ceil(X::OUT), columns: width.div_ceil(X::OUT) };
+        let grid = Grid::new::<X>(height, width);
+        let length = batch * grid.out_height * grid.out_width * outputs;
+        let bias_step = epilogue.check(outputs, batch, length);
+        let output = Output::new(length);
         let squares = batch * grid.rows * grid.columns;
-        let (points, length) = (X::IN * X::IN, self.weights.panels().row_length());
+        let (points, length) = (X::POINTS, self.weights.panels().row_length());
         // Numbers of a square's point: whole vectors.
         let row = length.next_multiple_of(LANES);
         let most = (TRANSFORMED / (points * row * size_of::<T>())).max(self.weights.squares()).min(squares);
@@ -148,12 +171,12 @@ impl<T: Element, X: Square> Sized<T, X> {
     /// `place` is this call's alone: a row of whole vectors for each point.
     unsafe fn input(&self, x: &[T], zeros: &[T], grid: Grid, square: usize, place: Place<T>) {
         let inputs = self.inputs;
-        let (picture, y, x_at) = grid.place(square, X::OUT);
-        let mut pixels = [zeros.as_ptr(); POINTS];
+        let (picture, y, x_at) = grid.place(square);
+        let mut pixels = [zeros.as_ptr(); MOST];
         for i in 0..X::IN {
             for j in 0..X::IN {
-                let row = (y + i).checked_sub(1).filter(|row| *row < grid.height);
-                let column = (x_at + j).checked_sub(1).filter(|column| *column < grid.width);
+                let row = (y * X::STEP + i).checked_sub(1).filter(|row| *row < grid.height);
+                let column = (x_at * X::STEP + j).checked_sub(1).filter(|column| *column < grid.width);
                 if let Some((row, column)) = row.zip(column) {
                     let at = ((picture * grid.height + row) * grid.width + column) * inputs;
                     pixels[i * X::IN + j] = x[at..at + inputs].as_ptr();
@@ -178,7 +201,7 @@ impl<T: Element, X: Square> Sized<T, X> {
         panels: Range<usize>,
     ) {
         let kernels = T::kernels(self.level);
-        let points = X::IN * X::IN;
+        let points = X::POINTS;
         let tiles = squares.len().div_ceil(kernels.rows);
         let padded = tiles * kernels.rows;
         let square = X::OUT * X::OUT * kernels.columns();
@@ -236,15 +259,17 @@ impl<T: Element, X: Square> Sized<T, X> {
     fn square(&self, call: &Call<'_, T>, sums: &Sums<'_>, panel: usize, square: usize, results: &mut [f32]) {
         let Call { grid, epilogue, bias_step, output } = *call;
         X::output(self.level, sums, results);
-        let (picture, y, x) = grid.place(square, X::OUT);
+        let (picture, row, column) = grid.place(square);
+        let (rows, y) = within::<X>(row, grid.out_height);
+        let (pixels, x) = within::<X>(column, grid.out_width);
         let (from, columns) = self.weights.panels().outputs_of(panel);
-        for i in 0..X::OUT.min(grid.height - y) {
-            let pixel = (picture * grid.height + y + i) * grid.width + x;
+        for (i, row) in rows.enumerate() {
+            let pixel = (picture * grid.out_height + y + i) * grid.out_width + x;
             let at = pixel * self.outputs + from;
             let f = Finish {
-                rows: X::OUT.min(grid.width - x),
+                rows: pixels.len(),
                 columns,
-                sums: results[i * X::OUT * sums.columns..].as_ptr(),
+                sums: results[(row * X::OUT + pixels.start) * sums.columns..].as_ptr(),
                 sums_row: sums.columns,
                 output: output.wrapping_add(at),
                 output_row: self.outputs,

@@ -1,15 +1,22 @@
 //! The transforms in two dimensions.
 
-use super::transform::{LANES, Vector, four, two};
-use super::{POINTS, Place, Sums};
+use super::transform::{LANES, Vector, doubled, four, two};
+use super::{MOST, Place, Sums};
 use crate::dispatch::for_every_level;
 use crate::element::Element;
 use crate::level::Level;
 
-/// A square of `OUT x OUT` results, which sees `IN x IN` pixels.
+/// A square of `OUT x OUT` results, which sees `IN x IN` pixels and takes a product at each of `SIDE x SIDE` points.
 pub(crate) trait Square: Send + Sync + 'static {
     const OUT: usize;
     const IN: usize;
+    const SIDE: usize;
+    /// `SIDE x SIDE`.
+    const POINTS: usize = Self::SIDE * Self::SIDE;
+    /// Pixels of the input from a square to the next; its first pixel is one before.
+    const STEP: usize;
+    /// Results of the first square that are before the picture.
+    const BEFORE: usize;
 
     /// `G g G^T` of `n` kernels of 3 x 3. `places` is where the numbers of the kernels' first place are, and how many
     /// numbers later those of the next.
@@ -21,12 +28,16 @@ pub(crate) trait Square: Send + Sync + 'static {
     /// `B^T d B` of every channel.
     ///
     /// # Safety
-    /// A pixel for each point is valid for `inputs` numbers, and `place` for a row of whole vectors for each point.
-    unsafe fn input<T: Element>(level: Level, pixels: &[*const T; POINTS], inputs: usize, place: Place<T>);
+    /// A pixel for each that the square sees is valid for `inputs` numbers, and `place` for a row of whole vectors for each point.
+    unsafe fn input<T: Element>(level: Level, pixels: &[*const T; MOST], inputs: usize, place: Place<T>);
 
     /// `A^T m A` of every column, `(OUT x OUT, columns)`.
     fn output(level: Level, sums: &Sums<'_>, results: &mut [f32]);
 }
+
+/// 2 x 2 results of a picture that is enlarged to twice its sides, each of which sees two pixels of the original.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Doubled;
 
 /// 2 x 2 results.
 #[derive(Debug, Clone, Copy)]
@@ -106,7 +117,10 @@ unsafe fn store<T: Element, const BF16: bool>(vector: &Vector, place: Place<T>, 
 }
 
 macro_rules! square {
-    ($type:ident, $out:literal, $in:literal, $one:ident, $kernel:ident, $input:ident, $output:ident) => {
+    (
+        $type:ident: out $out:literal, in $in:literal, side $side:literal, step $step:literal, before $before:literal,
+        $one:ident, $kernel:ident, $input:ident, $output:ident
+    ) => {
         for_every_level! {
             fn $kernel<T>(places: (*const T, usize), to: Place<T>, n: usize) {
                 let whole = n / LANES * LANES;
@@ -114,7 +128,7 @@ macro_rules! square {
                 #[allow(unsafe_code)]
                 for from in (0..whole).step_by(LANES) {
                     in_two_dimensions!(
-                        $one::kernel, 3, $in,
+                        $one::kernel, 3, $side,
                         |i, j| unsafe { load(places.0.add((i * 3 + j) * places.1 + from)) },
                         |at, vector| unsafe { store::<T, BF16>(vector, to, at, from) }
                     );
@@ -123,7 +137,7 @@ macro_rules! square {
                 #[allow(unsafe_code)]
                 if whole < n {
                     in_two_dimensions!(
-                        $one::kernel, 3, $in,
+                        $one::kernel, 3, $side,
                         |i, j| unsafe {
                             load_some(places.0.add((i * 3 + j) * places.1 + whole), n - whole)
                         },
@@ -136,13 +150,13 @@ macro_rules! square {
         }
 
         for_every_level! {
-            fn $input<T>(pixels: &[*const T; POINTS], inputs: usize, place: Place<T>) {
+            fn $input<T>(pixels: &[*const T; MOST], inputs: usize, place: Place<T>) {
                 let whole = inputs / LANES * LANES;
                 // SAFETY: of the whole body, see `Square::input`; `BF16` is the level's.
                 #[allow(unsafe_code)]
                 for from in (0..whole).step_by(LANES) {
                     in_two_dimensions!(
-                        $one::input, $in, $in,
+                        $one::input, $in, $side,
                         |i, j| unsafe { load(pixels[i * $in + j].add(from)) },
                         |at, vector| unsafe { store::<T, BF16>(vector, place, at, from) }
                     );
@@ -150,7 +164,7 @@ macro_rules! square {
                 #[allow(unsafe_code)]
                 if whole < inputs {
                     in_two_dimensions!(
-                        $one::input, $in, $in,
+                        $one::input, $in, $side,
                         |i, j| unsafe { load_some(pixels[i * $in + j].add(whole), inputs - whole) },
                         |at, vector| unsafe { store::<T, BF16>(vector, place, at, whole) }
                     );
@@ -161,7 +175,7 @@ macro_rules! square {
         for_every_level! {
             fn $output(sums: &Sums<'_>, results: &mut [f32]) {
                 let Sums { numbers, point_step, columns } = *sums;
-                assert!(numbers.len() >= ($in * $in - 1) * point_step + columns, "a row for every point");
+                assert!(numbers.len() >= ($side * $side - 1) * point_step + columns, "a row for every point");
                 assert!(results.len() >= $out * $out * columns, "a row for every result");
                 let whole = columns / LANES * LANES;
                 let (numbers, results) = (numbers.as_ptr(), results.as_mut_ptr());
@@ -169,8 +183,8 @@ macro_rules! square {
                 #[allow(unsafe_code)]
                 for from in (0..whole).step_by(LANES) {
                     in_two_dimensions!(
-                        $one::output, $in, $out,
-                        |i, j| unsafe { load(numbers.add((i * $in + j) * point_step + from)) },
+                        $one::output, $side, $out,
+                        |i, j| unsafe { load(numbers.add((i * $side + j) * point_step + from)) },
                         |at, vector| unsafe {
                             results.add(at * columns + from).cast::<Vector>().write_unaligned(*vector);
                         }
@@ -180,9 +194,9 @@ macro_rules! square {
                 #[allow(unsafe_code)]
                 if whole < columns {
                     in_two_dimensions!(
-                        $one::output, $in, $out,
+                        $one::output, $side, $out,
                         |i, j| unsafe {
-                            load_some(numbers.add((i * $in + j) * point_step + whole), columns - whole)
+                            load_some(numbers.add((i * $side + j) * point_step + whole), columns - whole)
                         },
                         |at, vector| for (i, x) in vector.iter().enumerate().take(columns - whole) {
                             unsafe { results.add(at * columns + whole + i).write(*x) }
@@ -195,6 +209,9 @@ macro_rules! square {
         impl Square for $type {
             const OUT: usize = $out;
             const IN: usize = $in;
+            const SIDE: usize = $side;
+            const STEP: usize = $step;
+            const BEFORE: usize = $before;
 
             unsafe fn kernel<T: Element>(level: Level, places: (*const T, usize), to: Place<T>, n: usize) {
                 $kernel(level, places, to, n);
@@ -202,7 +219,7 @@ macro_rules! square {
 
             unsafe fn input<T: Element>(
                 level: Level,
-                pixels: &[*const T; POINTS],
+                pixels: &[*const T; MOST],
                 inputs: usize,
                 place: Place<T>,
             ) {
@@ -216,5 +233,9 @@ macro_rules! square {
     };
 }
 
-square!(Two, 2, 4, two, kernel_of_two, input_of_two, output_of_two);
-square!(Four, 4, 6, four, kernel_of_four, input_of_four, output_of_four);
+square!(
+    Doubled: out 2, in 2, side 3, step 1, before 1,
+    doubled, kernel_of_doubled, input_of_doubled, output_of_doubled
+);
+square!(Two: out 2, in 4, side 4, step 2, before 0, two, kernel_of_two, input_of_two, output_of_two);
+square!(Four: out 4, in 6, side 6, step 4, before 0, four, kernel_of_four, input_of_four, output_of_four);

@@ -98,6 +98,28 @@ pub(super) mod four {
     }
 }
 
+/// Two results of a kernel of three over numbers that each come twice, by three products: with `a, a, b, b`, the results
+/// around the middle are `(g0 + g1) a + g2 b` and `g0 a + (g1 + g2) b`, which is `g1 (b - a)` more.
+pub(super) mod doubled {
+    use super::{Vector, sum};
+
+    #[inline(always)]
+    pub(in super::super) fn input([a, b]: [Vector; 2]) -> [Vector; 3] {
+        [a, b, sum([(1.0, &b), (-1.0, &a)])]
+    }
+
+    #[inline(always)]
+    pub(in super::super) fn output(m: [Vector; 3]) -> [Vector; 2] {
+        let first = sum([(1.0, &m[0]), (1.0, &m[1])]);
+        [first, sum([(1.0, &first), (1.0, &m[2])])]
+    }
+
+    #[inline(always)]
+    pub(in super::super) fn kernel([a, b, c]: [Vector; 3]) -> [Vector; 3] {
+        [sum([(1.0, &a), (1.0, &b)]), c, b]
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
