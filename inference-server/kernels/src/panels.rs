@@ -143,7 +143,7 @@ impl<T: Element> Panels<T> {
     }
 
     fn outputs_a_panel(&self) -> usize {
-        T::kernels(self.level).columns() / if self.gated { 2 } else { 1 }
+        T::kernels(self.level).widest() / if self.gated { 2 } else { 1 }
     }
 
     pub(crate) fn panels(&self) -> usize {
@@ -152,9 +152,9 @@ impl<T: Element> Panels<T> {
 
     /// Columns of a panel: whole vectors, an even number of them if they are gated.
     pub(crate) fn columns(&self, panel: usize) -> usize {
-        let lanes = T::kernels(self.level).lanes;
+        let narrowest = T::kernels(self.level).columns;
         let outputs = self.outputs_a_panel().min(self.outputs - panel * self.outputs_a_panel());
-        outputs.next_multiple_of(lanes) * if self.gated { 2 } else { 1 }
+        outputs.next_multiple_of(narrowest) * if self.gated { 2 } else { 1 }
     }
 
     /// Where a panel begins.
@@ -177,7 +177,7 @@ impl<T: Element> Panels<T> {
 
     /// The parts of a sum, so that a block of a panel fits the cache.
     fn blocks(&self) -> Vec<Block> {
-        let widest = T::kernels(self.level).columns() * T::GROUP * size_of::<T>();
+        let widest = T::kernels(self.level).widest() * T::GROUP * size_of::<T>();
         let (most, steps) = ((BLOCK / widest).max(1), self.steps());
         if steps <= most {
             let parts = self.segments.div_ceil(most / steps.max(1));
@@ -250,7 +250,7 @@ impl<T: Element> Panels<T> {
         let kernels = T::kernels(self.level);
         let table = self.table(left, rows.clone());
         let tiles = rows.len().div_ceil(kernels.rows);
-        let tile = kernels.rows * kernels.columns();
+        let tile = kernels.rows * kernels.widest();
         with_scratch(if blocks.len() > 1 { tiles * tile } else { tile }, |scratch| {
             for panel in panels {
                 let columns = self.columns(panel);
@@ -267,6 +267,7 @@ impl<T: Element> Panels<T> {
                             offset: block.offset,
                             steps: block.steps,
                             panel: numbers[start..].as_ptr(),
+                            panels: 1,
                             sums: sums.as_mut_ptr(),
                             sums_row: columns,
                             accumulate: i > 0,

@@ -27,7 +27,9 @@ pub struct Product<T> {
     pub steps: usize,
     /// For every segment and step, a group for each column.
     pub panel: *const T,
-    /// `rows x columns`.
+    /// Panels of this width that follow each other.
+    pub panels: usize,
+    /// `rows x columns`, and behind each row those of the next panel.
     pub sums: *mut f32,
     pub sums_row: usize,
     /// Add to what is in `sums`.
@@ -36,29 +38,29 @@ pub struct Product<T> {
 
 /// One level's loops for one type of numbers.
 pub struct Kernels<T: 'static> {
-    /// Columns in a vector.
-    pub lanes: usize,
+    /// Columns of the narrowest tile: all tiles have a multiple of them.
+    pub columns: usize,
     /// Rows of a tile.
     pub rows: usize,
-    /// The loops for tiles of one vector and more. Safe to call where the level is supported, and all that the sum reads
+    /// The loops for the narrowest tile, twice its columns and so on. Safe to call where the level is supported, and all that the sum reads
     /// and writes (whole vectors and rows) is valid.
     pub run: &'static [unsafe fn(&Product<T>)],
 }
 
 impl<T> Kernels<T> {
     /// Columns of the widest tile.
-    pub(crate) fn columns(&self) -> usize {
-        self.run.len() * self.lanes
+    pub(crate) fn widest(&self) -> usize {
+        self.run.len() * self.columns
     }
 
-    /// Computes a tile of `columns`, a whole number of vectors.
+    /// Computes tiles of `columns`, a multiple of the narrowest.
     ///
     /// # Safety
-    /// See [`Self::run`]; `columns` are at least one vector and at most the widest tile.
+    /// See [`Self::run`]; `columns` are at least the narrowest and at most the widest tile's.
     #[inline]
     pub(crate) unsafe fn compute(&self, columns: usize, product: &Product<T>) {
         // SAFETY: the caller's.
-        unsafe { self.run[columns / self.lanes - 1](product) }
+        unsafe { self.run[columns / self.columns - 1](product) }
     }
 }
 

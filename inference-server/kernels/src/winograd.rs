@@ -204,8 +204,8 @@ impl<T: Element, X: Square> Filter<T, X> {
         let points = X::POINTS;
         let tiles = squares.len().div_ceil(kernels.rows);
         let padded = tiles * kernels.rows;
-        let square = X::OUT * X::OUT * kernels.columns();
-        let (step, room) = (apart::<f32>(padded * kernels.columns()), self.weights.room());
+        let square = X::OUT * X::OUT * kernels.widest();
+        let (step, room) = (apart::<f32>(padded * kernels.widest()), self.weights.room());
         let room = (room * size_of::<T>()).div_ceil(size_of::<f32>()).next_multiple_of(LANES);
         with_scratch(room + points * step + square, |scratch| {
             let (room, scratch) = scratch.split_at_mut(room);
@@ -233,6 +233,7 @@ impl<T: Element, X: Square> Filter<T, X> {
                                 offset: from * T::GROUP,
                                 steps: block.len(),
                                 panel: weights.wrapping_add(point * weights_step),
+                                panels: 1,
                                 sums: sums[..kernels.rows * columns].as_mut_ptr(),
                                 sums_row: columns,
                                 accumulate: from > 0,

@@ -3,7 +3,7 @@
 
 use std::ops::Range;
 
-use super::packed::{Packed, panels};
+use super::packed::{Packed, each, panels};
 use super::softmax::{LANES, Tile, divide};
 use super::{Attention, Rows};
 use crate::aligned::{Aligned, with_scratch};
@@ -143,20 +143,26 @@ impl<'a, T: Element> Band<'a, T> {
             return;
         }
         let (k, v) = self.packed.block(self.item, block);
-        for panel in panels(self.kernels, stride).take_while(|panel| panel.start < most) {
+        for panels in panels(self.kernels, stride) {
+            // Those that a query sees anything of.
+            let count = most.saturating_sub(panels.start).div_ceil(panels.columns.max(1)).min(panels.count);
+            if count == 0 {
+                continue;
+            }
             let product = Product {
                 rows: queries.as_ptr(),
                 segments: 1,
                 offset: 0,
                 steps,
-                panel: k[panel.start * steps * T::GROUP..].as_ptr(),
-                sums: scratch.scores[panel.start..].as_mut_ptr(),
+                panel: k[panels.start * steps * T::GROUP..].as_ptr(),
+                panels: count,
+                sums: scratch.scores[panels.start..].as_mut_ptr(),
                 sums_row: stride,
                 accumulate: false,
             };
-            // SAFETY: `kernels` has checked the level. The caller answers for the queries; the block has this panel, of
+            // SAFETY: `kernels` has checked the level. The caller answers for the queries; the block has these panels, of
             // `steps` groups for each column, and a row of scores has a number for every column of its panels.
-            unsafe { self.kernels.compute(panel.len(), &product) };
+            unsafe { self.kernels.compute(panels.columns, &product) };
         }
         let later = block > 0;
         T::softmax(
@@ -173,13 +179,14 @@ impl<'a, T: Element> Band<'a, T> {
                 values: if later { &mut *state.values } else { &mut [] },
             },
         );
-        for panel in panels(self.kernels, width) {
+        for panel in each(panels(self.kernels, width)) {
             let product = Product {
                 rows: scratch.pointers.as_ptr(),
                 segments: 1,
                 offset: 0,
                 steps: most.div_ceil(T::GROUP),
                 panel: v[panel.start * stride..].as_ptr(),
+                panels: 1,
                 sums: state.values[panel.start..].as_mut_ptr(),
                 sums_row: width,
                 accumulate: later,

@@ -9,7 +9,6 @@ use super::{Attention, Rows};
 use crate::aligned::Aligned;
 use crate::element::Element;
 use crate::level::Level;
-use crate::parallel;
 use crate::tile::Kernels;
 
 /// Bytes of keys and values that stay in the second-level cache while a band's queries go by.
@@ -32,18 +31,36 @@ pub(super) struct Packed<T> {
     pub blocks: usize,
     /// Groups of numbers in a key.
     pub steps: usize,
-    /// Numbers of a value, rounded up to whole vectors.
+    /// Numbers of a value, rounded up to the columns of a tile.
     pub width: usize,
     numbers: Aligned<T>,
 }
 
-/// Panels of almost the same width, each a whole number of vectors, that make up `columns`.
-pub(super) fn panels<T>(kernels: &Kernels<T>, columns: usize) -> impl Iterator<Item = Range<usize>> {
-    let (vectors, lanes) = (columns / kernels.lanes, kernels.lanes);
-    let parts = vectors.div_ceil(kernels.run.len());
-    (0..parts).map(move |part| {
-        let range = parallel::range(vectors, part, parts);
-        range.start * lanes..range.end * lanes
+/// Panels of the same width that follow each other.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Panels {
+    pub start: usize,
+    pub columns: usize,
+    pub count: usize,
+}
+
+/// As few panels as make up `columns`, of almost the same width: the wider ones first.
+pub(super) fn panels<T>(kernels: &Kernels<T>, columns: usize) -> [Panels; 2] {
+    let narrowest = kernels.columns;
+    let all = columns / narrowest;
+    let count = all.div_ceil(kernels.run.len()).max(1);
+    let (width, wider) = (all / count, all % count);
+    let first = Panels { start: 0, columns: (width + 1) * narrowest, count: wider };
+    [first, Panels { start: first.columns * wider, columns: width * narrowest, count: count - wider }]
+}
+
+/// Each of them.
+pub(super) fn each(panels: [Panels; 2]) -> impl Iterator<Item = Range<usize>> {
+    panels.into_iter().flat_map(|panels| {
+        (0..panels.count).map(move |i| {
+            let start = panels.start + i * panels.columns;
+            start..start + panels.columns
+        })
     })
 }
 
@@ -58,7 +75,7 @@ impl<T: Element> Packed<T> {
         keys: usize,
     ) -> Self {
         let Attention { heads, head, .. } = *attention;
-        let (steps, width) = (head.div_ceil(T::GROUP), head.next_multiple_of(T::kernels(level).lanes));
+        let (steps, width) = (head.div_ceil(T::GROUP), head.next_multiple_of(T::kernels(level).columns));
         let key = (steps * T::GROUP + width) * size_of::<T>();
         let most = (BLOCK / key / LANES * LANES).clamp(LANES, KEYS);
         let blocks = keys.div_ceil(most);
@@ -95,12 +112,12 @@ impl<T: Element> Packed<T> {
         let depth = self.steps * T::GROUP;
         let zeros = vec![T::default(); head];
         let row = |key: usize| if key < keys { row(key) } else { zeros.as_slice() };
-        for panel in panels(T::kernels(self.level), self.block) {
+        for panel in each(panels(T::kernels(self.level), self.block)) {
             let step = panel.len() * T::GROUP;
             let parts = to[panel.start * depth..panel.end * depth].chunks_mut(PACKED / T::GROUP * step);
             for (to, from) in parts.zip((0..head).step_by(PACKED)) {
                 let part = from..(from + PACKED).min(head);
-                // Four keys at a time, for fewer instructions around a copy: vectors are of four or more.
+                // Four keys at a time, for fewer instructions around a copy: panels are of a multiple.
                 for column in (0..panel.len()).step_by(4) {
                     let keys: [_; 4] = std::array::from_fn(|i| &row(panel.start + column + i)[part.clone()]);
                     let [a, b, c, d] = keys.map(|key| key.chunks_exact(T::GROUP));
@@ -125,7 +142,7 @@ impl<T: Element> Packed<T> {
     }
 
     fn pack_values<'a>(&self, to: &mut [T], keys: usize, head: usize, row: impl Fn(usize) -> &'a [T]) {
-        for panel in panels(T::kernels(self.level), self.width) {
+        for panel in each(panels(T::kernels(self.level), self.width)) {
             let to = &mut to[panel.start * self.block..][..panel.len() * self.block];
             let columns = panel.start..panel.end.min(head);
             for (step, groups) in to.chunks_exact_mut(panel.len() * T::GROUP).enumerate() {
