@@ -32,7 +32,7 @@ for_every_level! {
 /// Both are of the same length.
 #[inline(always)]
 fn write<T: Element, const FMA: bool, const BF16: bool, F: Function>(x: &[T], y: &mut [MaybeUninit<T>]) {
-    write_rounded!(T, BF16, y, [x: x] => F::at::<FMA>(x.to_f32()));
+    write_rounded!(T, BF16, y, [x: x] => F::at::<T, FMA>(x.to_f32()));
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! What is done with a result while it is still in the cache.
 
 use crate::element::Element;
-use crate::math::{normal, times_sigmoid};
+use crate::math::{normal, roughly_normal, times_sigmoid};
 
 /// A function of every number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -25,10 +25,10 @@ impl Activation {
     #[cfg(test)]
     pub(crate) fn of(self, x: f32) -> f32 {
         match self {
-            Self::Identity => Identity::at::<false>(x),
-            Self::Silu => Silu::at::<false>(x),
-            Self::Gelu => Gelu::at::<false>(x),
-            Self::QuickGelu => QuickGelu::at::<false>(x),
+            Self::Identity => Identity::at::<f32, false>(x),
+            Self::Silu => Silu::at::<f32, false>(x),
+            Self::Gelu => Gelu::at::<f32, false>(x),
+            Self::QuickGelu => QuickGelu::at::<f32, false>(x),
         }
     }
 }
@@ -36,8 +36,8 @@ impl Activation {
 /// An activation as a type, so that a loop is compiled for each and has no branch. Not a closure, which might not be
 /// inlined and would then be compiled without the level's instructions.
 pub(crate) trait Function {
-    /// The function of one number, with or without fused multiply-adds.
-    fn at<const FMA: bool>(x: f32) -> f32;
+    /// The function of one number, with or without fused multiply-adds, for a result that becomes a `T`.
+    fn at<T: Element, const FMA: bool>(x: f32) -> f32;
 }
 
 macro_rules! functions {
@@ -46,7 +46,7 @@ macro_rules! functions {
 
         impl Function for $name {
             #[inline(always)]
-            fn at<const FMA: bool>($x: f32) -> f32 {
+            fn at<T: Element, const FMA: bool>($x: f32) -> f32 {
                 $value
             }
         }
@@ -56,7 +56,7 @@ macro_rules! functions {
 functions! {
     Identity: |x| x;
     Silu: |x| times_sigmoid::<FMA>(x, x);
-    Gelu: |x| x * normal::<FMA>(x);
+    Gelu: |x| x * if size_of::<T>() == 2 { roughly_normal::<FMA>(x) } else { normal::<FMA>(x) };
     QuickGelu: |x| times_sigmoid::<FMA>(x, 1.702 * x);
 }
 

@@ -66,17 +66,17 @@ fn rows<T: Element, const FMA: bool, const BF16: bool, F: Function>(f: &Finish<T
         let (values, biases) = (numbers(sums, 0), bias(0));
         match (f.gate, residual) {
             (None, None) => {
-                write_rounded!(T, BF16, output, [x: values, bias: biases] => F::at::<FMA>(x + bias));
+                write_rounded!(T, BF16, output, [x: values, bias: biases] => F::at::<T, FMA>(x + bias));
             }
             (None, Some(residual)) => {
                 write_rounded!(T, BF16, output, [x: values, bias: biases, residual: residual] => {
-                    F::at::<FMA>(x + bias) + residual.to_f32()
+                    F::at::<T, FMA>(x + bias) + residual.to_f32()
                 });
             }
             (Some((gate, distance)), None) => {
                 let (gates, gate_biases) = (numbers(sums, gate), bias(distance));
                 write_rounded!(T, BF16, output, [x: values, bias: biases, gate: gates, b: gate_biases] => {
-                    (x + bias) * F::at::<FMA>(gate + b)
+                    (x + bias) * F::at::<T, FMA>(gate + b)
                 });
             }
             (Some((gate, distance)), Some(residual)) => {
@@ -86,7 +86,7 @@ fn rows<T: Element, const FMA: bool, const BF16: bool, F: Function>(f: &Finish<T
                     BF16,
                     output,
                     [x: values, bias: biases, gate: gates, b: gate_biases, residual: residual] => {
-                        (x + bias) * F::at::<FMA>(gate + b) + residual.to_f32()
+                        (x + bias) * F::at::<T, FMA>(gate + b) + residual.to_f32()
                     }
                 );
             }

@@ -190,7 +190,7 @@ fn write<T: Element, const FMA: bool, const BF16: bool, F: Function>(
         (&affine.centre[..channels], &affine.scale[..channels], &affine.shift[..channels]);
     for (x, y) in x.chunks_exact(channels).zip(y.chunks_exact_mut(channels)) {
         write_rounded!(T, BF16, y, [x: x, centre: centre, scale: scale, shift: shift] => {
-            F::at::<FMA>(multiply_add::<FMA>(x.to_f32() - centre, scale, shift))
+            F::at::<T, FMA>(multiply_add::<FMA>(x.to_f32() - centre, scale, shift))
         });
     }
 }

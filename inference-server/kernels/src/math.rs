@@ -56,6 +56,27 @@ pub(crate) fn normal<const FMA: bool>(x: f32) -> f32 {
     if x < 0.0 { above } else { 1.0 - above }
 }
 
+/// As [`normal`] for a result that is rounded to bf16, in a third of the time: the absolute error, also of `x` times it, is
+/// below 6e-5, a quarter of what rounding takes from a number of 0.1.
+///
+/// An odd polynomial that is a half at its end (by Lawson's iteration).
+#[inline(always)]
+pub(crate) fn roughly_normal<const FMA: bool>(x: f32) -> f32 {
+    let x = x.clamp(-4.3, 4.3);
+    let p = [
+        5.311_796e-11,
+        -5.191_662_7e-9,
+        2.235_344e-7,
+        -5.642_822_5e-6,
+        9.423_382e-5,
+        -1.118_272_7e-3,
+        9.868_987e-3,
+        -6.647_586e-2,
+        0.399_013_73,
+    ];
+    multiply_add::<FMA>(x, polynomial::<FMA, 9>(x * x, p), 0.5)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -77,6 +98,10 @@ mod tests {
             for (got, want) in [(normal::<FMA>(x as f32), sum), (normal::<FMA>(-x as f32), 1.0 - sum)] {
                 assert!((f64::from(got) - want).abs() < 4e-7, "{got} instead of {want} at {x}");
             }
+            for (x, want) in [(x, sum), (-x, 1.0 - sum)] {
+                let error = (f64::from(roughly_normal::<FMA>(x as f32)) - want).abs() * x.abs().max(1.0);
+                assert!(error < 6e-5, "{error} at {x}");
+            }
             sum += step / 6.0 * (density(x) + 4.0 * density(x + step / 2.0) + density(x + step));
         }
         assert!(worst.0 < 1e-7 && worst.1 < 2e-7, "{worst:?}");
@@ -97,6 +122,7 @@ mod tests {
                 exp::<FMA>(nan).is_nan()
                     && times_sigmoid::<FMA>(1.0, nan).is_nan()
                     && normal::<FMA>(nan).is_nan()
+                    && roughly_normal::<FMA>(nan).is_nan()
             );
         }
     }
