@@ -6,8 +6,8 @@
 use std::time::Instant;
 
 use diffusion_kernels::{
-    Algorithm, Attention, ConvShape, Element, Epilogue, Level, PackedConv, PackedDoubling, PackedMatrix,
-    Rows, Transformed,
+    Activation, Algorithm, Attention, ConvShape, Element, Epilogue, Level, PackedConv, PackedDoubling,
+    PackedMatrix, Rows, Transformed,
 };
 use half::bf16;
 
@@ -54,6 +54,17 @@ fn shapes<T: Element>(name: &str) {
         let bias = vec![0.5; outputs];
         let epilogue = Epilogue { bias: Some(&bias), ..Epilogue::default() };
         report(format!("matrix {rows} x {inputs} -> {outputs}"), flop, &|| {
+            matrix.multiply(&x, rows, &epilogue)
+        });
+    }
+    for [rows, outputs, inputs] in [[8192, 1280, 320], [2048, 2560, 640], [512, 5120, 1280]] {
+        let weight = numbers::<T>(2 * outputs * inputs);
+        let matrix = PackedMatrix::gated(level, outputs, inputs, |output, k| weight[output * inputs + k]);
+        let x = numbers(rows * inputs);
+        let flop = 4.0 * (rows * outputs * inputs) as f64;
+        let bias = vec![0.5; 2 * outputs];
+        let epilogue = Epilogue { bias: Some(&bias), activation: Activation::Gelu, residual: None };
+        report(format!("gated matrix {rows} x {inputs} -> {outputs}"), flop, &|| {
             matrix.multiply(&x, rows, &epilogue)
         });
     }
