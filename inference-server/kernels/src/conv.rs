@@ -225,7 +225,7 @@ mod tests {
                 true => bias[output],
                 false => bias[b * outputs + output],
             });
-            epilogue.activation.of(sum as f32 + bias) + epilogue.residual.map_or(0.0, |r| r[at].to_f32())
+            epilogue.activation.of::<T>(sum as f32 + bias) + epilogue.residual.map_or(0.0, |r| r[at].to_f32())
         };
         (0..batch * rows * columns * outputs).map(number).collect()
     }

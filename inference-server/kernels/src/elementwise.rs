@@ -47,7 +47,7 @@ mod tests {
             for length in [0, 1, 15, 1000, CHUNK, 3 * CHUNK + 7] {
                 let x: Vec<f32> = random.numbers(length).iter().map(|x| x * 10.0).collect();
                 for activation in Activation::ALL {
-                    let want: Vec<f32> = x.iter().map(|x| activation.of(*x)).collect();
+                    let want: Vec<f32> = x.iter().map(|x| activation.of::<f32>(*x)).collect();
                     assert_close(
                         &activation.apply(level, &x),
                         &want,

@@ -21,14 +21,14 @@ impl Activation {
     #[cfg(test)]
     pub(crate) const ALL: [Self; 4] = [Self::Identity, Self::Silu, Self::Gelu, Self::QuickGelu];
 
-    /// The function of one number.
+    /// The function of one number, as it is for results of a type.
     #[cfg(test)]
-    pub(crate) fn of(self, x: f32) -> f32 {
+    pub(crate) fn of<T: Element>(self, x: f32) -> f32 {
         match self {
-            Self::Identity => Identity::at::<f32, false>(x),
-            Self::Silu => Silu::at::<f32, false>(x),
-            Self::Gelu => Gelu::at::<f32, false>(x),
-            Self::QuickGelu => QuickGelu::at::<f32, false>(x),
+            Self::Identity => Identity::at::<T, false>(x),
+            Self::Silu => Silu::at::<T, false>(x),
+            Self::Gelu => Gelu::at::<T, false>(x),
+            Self::QuickGelu => QuickGelu::at::<T, false>(x),
         }
     }
 }

@@ -96,8 +96,8 @@ mod tests {
         let number = |at: usize| {
             let (row, output) = (at / outputs, at % outputs);
             let value = match gated {
-                true => sum(row, output) * epilogue.activation.of(sum(row, outputs + output)),
-                false => epilogue.activation.of(sum(row, output)),
+                true => sum(row, output) * epilogue.activation.of::<T>(sum(row, outputs + output)),
+                false => epilogue.activation.of::<T>(sum(row, output)),
             };
             value + epilogue.residual.map_or(0.0, |residual| residual[at].to_f32())
         };

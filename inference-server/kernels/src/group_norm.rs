@@ -222,7 +222,7 @@ mod tests {
                 for at in places {
                     let (weight, bias) = (norm.weight[at % channels], norm.bias[at % channels]);
                     let normal = (number(at) - mean) / (variance + norm.eps).sqrt();
-                    y[at] = activation.of((normal * f64::from(weight) + f64::from(bias)) as f32);
+                    y[at] = activation.of::<T>((normal * f64::from(weight) + f64::from(bias)) as f32);
                 }
             }
         }

@@ -41,8 +41,9 @@ impl Random {
 /// As [`assert_close`], for results that are rounded to their type: half of the last of bf16's 8 bits, or little.
 pub(crate) fn assert_rounded<T: Element>(got: &[T], want: &[f32], terms: usize, what: &str) {
     assert_eq!(got.len(), want.len(), "{what}");
-    let relative = if size_of::<T>() == 2 { 1.0 / 256.0 } else { 5e-6 };
-    let bound = 2e-6 * (terms as f32).sqrt().max(1.0);
+    // Activations are rougher where a result is rounded to bf16.
+    let (relative, rough) = if size_of::<T>() == 2 { (1.0 / 256.0, 6e-5) } else { (5e-6, 0.0) };
+    let bound = 2e-6 * (terms as f32).sqrt().max(1.0) + rough;
     for (i, (got, want)) in got.iter().zip(want).enumerate() {
         let (got, want) = (got.to_f32(), *want);
         assert!(
