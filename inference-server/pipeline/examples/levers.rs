@@ -13,17 +13,23 @@ static ALLOCATOR: MiMalloc = MiMalloc;
 
 type Outcome<T> = Result<T, Box<dyn std::error::Error>>;
 
-/// `guidance_start`, `guidance_end`, `cache_interval`; the first is what the others are compared with.
-const SETTINGS: [(f64, f64, usize); 9] = [
-    (0.0, 1.0, 1),
-    (0.0, 0.6, 1),
-    (0.2, 0.8, 1),
-    (0.0, 1.0, 2),
-    (0.0, 1.0, 3),
-    (0.0, 1.0, 5),
-    (0.0, 0.6, 2),
-    (0.0, 0.6, 3),
-    (0.2, 0.8, 3),
+/// `guidance_start`, `guidance_end`, `cache_interval`, `token_merging`; the first is what the others are compared with.
+const SETTINGS: [(f64, f64, usize, f64); 15] = [
+    (0.0, 1.0, 1, 0.0),
+    (0.0, 0.6, 1, 0.0),
+    (0.2, 0.8, 1, 0.0),
+    (0.0, 1.0, 2, 0.0),
+    (0.0, 1.0, 3, 0.0),
+    (0.0, 1.0, 5, 0.0),
+    (0.0, 1.0, 1, 0.25),
+    (0.0, 1.0, 1, 0.5),
+    (0.0, 1.0, 1, 0.75),
+    (0.0, 0.6, 2, 0.0),
+    (0.0, 0.6, 3, 0.0),
+    (0.2, 0.8, 3, 0.0),
+    (0.0, 1.0, 2, 0.5),
+    (0.0, 1.0, 3, 0.5),
+    (0.2, 0.8, 3, 0.5),
 ];
 
 fn main() -> Outcome<()> {
@@ -46,9 +52,10 @@ fn main() -> Outcome<()> {
     let source = Source::Directory(Path::new(checkpoint).into());
     let pipeline = Pipeline::load(&source, &LoadOptions { precision })?;
     println!(
-        "| Precision | Steps | guidance_start, guidance_end | cache_interval | PSNR | CPU seconds a picture | of all |"
+        "| Precision | Steps | guidance_start, guidance_end | cache_interval | token_merging | PSNR | CPU seconds a \
+         picture | of all |"
     );
-    println!("|---|---|---|---|---|---|---|");
+    println!("|---|---|---|---|---|---|---|---|");
     for steps in counts {
         table(&pipeline, &prompts, steps.parse()?)?;
     }
@@ -60,13 +67,14 @@ fn table(pipeline: &Pipeline, prompts: &[&str], steps: usize) -> Outcome<()> {
     let mut figures = [(0.0, Duration::ZERO); SETTINGS.len()];
     for (seed, prompt) in prompts.iter().enumerate() {
         let mut plain: Option<Vec<u8>> = None;
-        for ((start, end, interval), (psnr, time)) in SETTINGS.into_iter().zip(&mut figures) {
+        for ((start, end, interval, merging), (psnr, time)) in SETTINGS.into_iter().zip(&mut figures) {
             let request = Request {
                 seed: seed as u64,
                 steps,
                 guidance_start: start,
                 guidance_end: end,
                 cache_interval: interval,
+                token_merging: merging,
                 ..pipeline.info().defaults(*prompt)
             };
             let mut job = pipeline.start(&request)?;
@@ -82,11 +90,11 @@ fn table(pipeline: &Pipeline, prompts: &[&str], steps: usize) -> Outcome<()> {
     }
     let count = prompts.len() as f64;
     let all = figures[0].1.as_secs_f64();
-    for ((start, end, interval), (psnr, time)) in SETTINGS.into_iter().zip(figures) {
+    for ((start, end, interval, merging), (psnr, time)) in SETTINGS.into_iter().zip(figures) {
         let (psnr, time) = (psnr / count, time.as_secs_f64());
         let psnr = if psnr > 0.0 { format!("{psnr:.1} dB") } else { String::new() };
         println!(
-            "| {:?} | {steps} | {start}, {end} | {interval} | {psnr} | {:.2} | {:.0} % |",
+            "| {:?} | {steps} | {start}, {end} | {interval} | {merging} | {psnr} | {:.2} | {:.0} % |",
             pipeline.info().precision,
             time / count,
             100.0 * time / all

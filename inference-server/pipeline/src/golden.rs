@@ -30,6 +30,11 @@ pub(crate) fn tensors(name: &str) -> HashMap<String, Tensor> {
     candle_core::safetensors::load(file, &Device::Cpu).unwrap()
 }
 
+/// What tomesd computed, by name (`merging.py`).
+pub(crate) fn merging() -> HashMap<String, Tensor> {
+    candle_core::safetensors::load(tests().join("golden/merging.safetensors"), &Device::Cpu).unwrap()
+}
+
 pub(crate) fn assert_close(got: &Tensor, want: &Tensor, what: &str) {
     assert_eq!(got.dims(), want.dims(), "{what}");
     let largest =

@@ -46,6 +46,7 @@ impl ModelInfo {
             guidance_start: 0.0,
             guidance_end: 1.0,
             cache_interval: 1,
+            token_merging: 0.0,
             width: self.width,
             height: self.height,
             scheduler: None,

@@ -38,6 +38,8 @@ pub struct Job {
     pub(crate) prompt: Prompt,
     pub(crate) guidance: Guidance,
     pub(crate) cache: Cache,
+    /// The part of the tokens that is merged.
+    pub(crate) merging: f64,
     pub(crate) scheduler: Box<dyn Scheduler>,
     pub(crate) generator: TorchGenerator,
     pub(crate) done: usize,

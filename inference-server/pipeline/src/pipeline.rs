@@ -134,6 +134,7 @@ impl Pipeline {
             prompt,
             guidance,
             cache: Cache::new(request.cache_interval),
+            merging: request.token_merging,
             scheduler,
             generator,
             done: 0,

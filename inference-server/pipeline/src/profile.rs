@@ -20,12 +20,21 @@ pub enum Kind {
     LayerNorm,
     /// Joining of feature maps.
     Join,
+    /// Finding similar tokens, merging them and copying back.
+    Merge,
 }
 
 impl Kind {
     /// All of them.
-    pub const ALL: [Self; 6] =
-        [Self::Linear, Self::Convolution, Self::Attention, Self::GroupNorm, Self::LayerNorm, Self::Join];
+    pub const ALL: [Self; 7] = [
+        Self::Linear,
+        Self::Convolution,
+        Self::Attention,
+        Self::GroupNorm,
+        Self::LayerNorm,
+        Self::Join,
+        Self::Merge,
+    ];
 
     /// In one word.
     pub fn name(self) -> &'static str {
@@ -36,6 +45,7 @@ impl Kind {
             Self::GroupNorm => "group norm",
             Self::LayerNorm => "layer norm",
             Self::Join => "join",
+            Self::Merge => "merge",
         }
     }
 }
@@ -59,12 +69,12 @@ struct Counter {
     operations: AtomicU64,
 }
 
-static COUNTERS: [Counter; 6] = [const {
+static COUNTERS: [Counter; 7] = [const {
     Counter { calls: AtomicU64::new(0), nanoseconds: AtomicU64::new(0), operations: AtomicU64::new(0) }
-}; 6];
+}; 7];
 
 /// What every kind of operation took since the last call, in this process.
-pub fn take() -> [Share; 6] {
+pub fn take() -> [Share; 7] {
     let take = |counter: &AtomicU64| counter.swap(0, Ordering::Relaxed);
     Kind::ALL.map(|kind| {
         let counter = &COUNTERS[kind as usize];

@@ -46,6 +46,8 @@ fn pictures_with_options_differ_but_not_by_much() {
             ),
             ("cache interval 2", 35.0, Request { cache_interval: 2, ..plain.clone() }),
             ("cache interval 3", 32.0, Request { cache_interval: 3, ..plain.clone() }),
+            ("token merging 0.25", 39.0, Request { token_merging: 0.25, ..plain.clone() }),
+            ("token merging 0.5", 33.0, Request { token_merging: 0.5, ..plain.clone() }),
             ("both", 28.0, Request { guidance_end: 0.6, cache_interval: 2, ..plain.clone() }),
         ] {
             let psnr = psnr(&draw(&pipeline, &request).0, &without);
@@ -84,7 +86,7 @@ fn the_unet_runs_as_often_as_the_options_say() {
 
 /// One block, one layer, odd sides: whatever the model, the options work.
 #[test]
-fn every_small_checkpoint_draws_with_both_options() {
+fn every_small_checkpoint_draws_with_the_options() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/checkpoints");
     for checkpoint in std::fs::read_dir(folder).unwrap() {
         let path = checkpoint.unwrap().path();
@@ -94,7 +96,7 @@ fn every_small_checkpoint_draws_with_both_options() {
         for (width, height) in [(plain.width, plain.height), (side, 3 * side)] {
             let plain = Request { width, height, ..plain.clone() };
             let (without, all) = draw(&pipeline, &plain);
-            let request = Request { guidance_start: 0.4, cache_interval: 2, ..plain };
+            let request = Request { guidance_start: 0.4, cache_interval: 2, ..plain.clone() };
             let (with, some) = draw(&pipeline, &request);
             assert_eq!(with.len(), without.len(), "{}", path.display());
             assert!(
@@ -102,6 +104,11 @@ fn every_small_checkpoint_draws_with_both_options() {
                 "{}: {some:?}",
                 path.display()
             );
+            let request = Request { token_merging: 0.5, ..plain.clone() };
+            let (merged, _) = draw(&pipeline, &request);
+            // One has no whole cell in the only maps that look at themselves.
+            let nothing_to_merge = path.ends_with("mixed");
+            assert_eq!(merged == without, nothing_to_merge, "{}", path.display());
         }
     }
 }

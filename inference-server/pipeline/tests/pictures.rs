@@ -165,8 +165,10 @@ fn requests(pipeline: &Pipeline) -> impl Strategy<Value = Vec<Request>> + use<> 
         (any::<u64>(), 1usize..6, prop_oneof![Just(1.0), 2.0..9.0f64], 0usize..SchedulerKind::ALL.len());
     let interval = prop_oneof![Just((0.0, 1.0)), (0.0..0.5f64, 0.5..=1.0f64)];
     let cache = prop_oneof![Just(1usize), 2usize..5];
-    let request = (one, interval, cache).prop_map(
-        move |((seed, steps, guidance_scale, kind), (guidance_start, guidance_end), cache_interval)| {
+    let merging = prop_oneof![Just(0.0), Just(0.5), 0.1..=0.75f64];
+    let request = (one, interval, (cache, merging)).prop_map(
+        move |((seed, steps, guidance_scale, kind), (guidance_start, guidance_end), faster)| {
+            let (cache_interval, token_merging) = faster;
             Request {
                 seed,
                 steps,
@@ -174,6 +176,7 @@ fn requests(pipeline: &Pipeline) -> impl Strategy<Value = Vec<Request>> + use<> 
                 guidance_start,
                 guidance_end,
                 cache_interval,
+                token_merging,
                 scheduler: Some(SchedulerKind::ALL[kind]),
                 ..model.defaults(format!("picture {seed}"))
             }
@@ -243,6 +246,9 @@ fn a_request_that_cannot_be_drawn_names_the_field() {
         (Request { guidance_start: 0.6, guidance_end: 0.6, ..good.clone() }, "guidance_end"),
         (Request { cache_interval: 0, ..good.clone() }, "cache_interval"),
         (Request { cache_interval: 11, ..good.clone() }, "cache_interval"),
+        (Request { token_merging: -0.1, ..good.clone() }, "token_merging"),
+        (Request { token_merging: 0.76, ..good.clone() }, "token_merging"),
+        (Request { token_merging: f64::NAN, ..good.clone() }, "token_merging"),
         (Request { eta: f64::INFINITY, ..good.clone() }, "eta"),
         (Request { init: init(1.1), ..good.clone() }, "strength"),
         (Request { init: init(0.1), ..good.clone() }, "strength"),

@@ -277,6 +277,9 @@ pub struct DrawArgs {
     /// Run the whole UNet every so many steps and reuse its inner part in between, 1 (off) to 10 [default: 1].
     #[arg(long, env = "DIFFUSION_CACHE_INTERVAL", value_name = "N")]
     pub cache_interval: Option<u64>,
+    /// Part of the tokens of the largest maps to merge in self-attention, 0 (off) to 0.75 [default: 0].
+    #[arg(long, env = "DIFFUSION_TOKEN_MERGING", value_name = "FRACTION")]
+    pub token_merging: Option<f64>,
     /// Width in pixels.
     #[arg(long, env = "DIFFUSION_WIDTH", value_name = "PIXELS")]
     pub width: Option<u64>,

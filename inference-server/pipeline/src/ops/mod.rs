@@ -9,6 +9,7 @@ mod conv;
 mod cpu;
 mod linear;
 mod map;
+mod merge;
 mod norm;
 #[cfg(test)]
 mod tests;
@@ -20,6 +21,7 @@ pub(crate) use attention::{Sees, attention};
 pub(crate) use conv::{Conv2d, Padding};
 pub(crate) use linear::Linear;
 pub(crate) use map::FeatureMap;
+pub(crate) use merge::Merge;
 pub(crate) use norm::{GroupNorm, LayerNorm};
 
 /// Whether our own kernels compute on a device.

@@ -11,7 +11,7 @@ use crate::vae::Vae;
 
 thread_local! {
     /// Whether this thread leaves our kernels alone.
-    pub(super) static ON_CANDLE: Cell<bool> = const { Cell::new(false) };
+    pub(crate) static ON_CANDLE: Cell<bool> = const { Cell::new(false) };
 }
 
 #[test]
@@ -31,8 +31,12 @@ fn candles_operations_give_diffusers_numbers_too() {
         let (config, weights) = load("unet");
         let unet = UNet::load(config, &weights).unwrap();
         let prompt = unet.look_at(&want["context"]).unwrap();
-        let (got, _) = unet.forward(&want["latents"], &[981.0, 333.5], &prompt, false).unwrap();
+        let (got, _) = unet.forward(&want["latents"], &[981.0, 333.5], &prompt, 0.0, false).unwrap();
         golden::assert_close(&got, &want["unet_mixed"], name);
+        if let Some(merged) = golden::merging().get(&format!("unet-{name}-0.5")) {
+            let (got, _) = unet.forward(&want["latents"], &[981.0, 333.5], &prompt, 0.5, false).unwrap();
+            golden::assert_close(&got, merged, name);
+        }
 
         let (config, weights) = load("vae");
         let vae = Vae::load(config, &weights).unwrap();

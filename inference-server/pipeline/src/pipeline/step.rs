@@ -22,42 +22,75 @@ impl Pipeline {
         if let Some(other) = jobs.iter().find(|job| job.latents.dims() != first) {
             return Err(Error::MixedShapes { first, other: other.latents.dims().to_vec() });
         }
-        // Jobs that reuse a map run other layers than those that do not: two batches.
-        let (mut whole, mut reusing, mut maps) = (Vec::new(), Vec::new(), Vec::new());
+        let mut batches: Vec<Together<'_>> = Vec::new();
         for job in jobs {
-            match job.cache.reusable(job.rows())? {
-                None => whole.push(job),
-                Some(map) => {
-                    reusing.push(job);
-                    maps.push(map);
+            let map = job.cache.reusable(job.rows())?;
+            let fits = batches.iter_mut().find(|batch| batch.takes(job, map.is_some()));
+            match fits {
+                Some(batch) => {
+                    batch.jobs.push(job);
+                    batch.maps.extend(map);
                 }
+                None => batches.push(Together { jobs: vec![job], maps: map.into_iter().collect() }),
             }
         }
-        // Both are evaluated before a job moves, so that an error leaves all of them where they are.
-        let evaluated = (!whole.is_empty()).then(|| self.evaluate(&whole)).transpose()?;
-        let reused = (!reusing.is_empty()).then(|| self.evaluate_reusing(&reusing, &maps)).transpose()?;
-        if let Some((output, kept)) = evaluated {
-            advance(&mut whole, &output, &Ran::Whole(kept.as_ref()))?;
-        }
-        if let Some(output) = reused {
-            advance(&mut reusing, &output, &Ran::Reusing)?;
+        // All are evaluated before a job moves, so that an error leaves all of them where they are.
+        let outputs = batches.iter().map(|batch| self.evaluate(batch)).collect::<Result<Vec<_>>>()?;
+        for (batch, (output, kept)) in batches.iter_mut().zip(&outputs) {
+            batch.advance(output, kept.as_ref())?;
         }
         let elapsed = begin.elapsed();
-        whole.iter_mut().chain(&mut reusing).for_each(|job| job.timings.denoise += elapsed);
+        batches.iter_mut().flat_map(|batch| &mut batch.jobs).for_each(|job| job.timings.denoise += elapsed);
         Ok(())
     }
 
-    /// The whole UNet's output, and its inner map if a job wants to keep it.
-    fn evaluate(&self, jobs: &[&mut Job]) -> Result<(Tensor, Option<FeatureMap>)> {
-        let batch = Batch::of(jobs)?;
-        let keep = jobs.iter().any(|job| job.cache.is_on());
-        self.unet.forward(&batch.latents, &batch.timesteps, &batch.prompt, keep)
+    /// The UNet's output: of all of it, with its inner map if a job wants to keep it, or of its outermost layers.
+    fn evaluate(&self, together: &Together<'_>) -> Result<(Tensor, Option<FeatureMap>)> {
+        let Batch { latents, timesteps, prompt, merging } = Batch::of(&together.jobs)?;
+        if together.maps.is_empty() {
+            let keep = together.jobs.iter().any(|job| job.cache.is_on());
+            return self.unet.forward(&latents, &timesteps, &prompt, merging, keep);
+        }
+        let kept = FeatureMap::join(&together.maps)?;
+        Ok((self.unet.forward_reusing(&latents, &timesteps, &prompt, merging, kept)?, None))
+    }
+}
+
+/// Jobs that one evaluation advances. Those that reuse a map run other layers than those that do not, and those that merge
+/// another part of the tokens have another number of them: each kind is a batch of its own.
+struct Together<'a> {
+    jobs: Vec<&'a mut Job>,
+    /// What the jobs reuse: one for each, or none.
+    maps: Vec<FeatureMap>,
+}
+
+impl Together<'_> {
+    /// Whether a job that reuses a map or not can be one of these.
+    fn takes(&self, job: &Job, reuses: bool) -> bool {
+        reuses != self.maps.is_empty() && self.jobs.iter().all(|other| other.merging == job.merging)
     }
 
-    /// The output of the UNet's outermost layers for a map of each job.
-    fn evaluate_reusing(&self, jobs: &[&mut Job], maps: &[FeatureMap]) -> Result<Tensor> {
-        let batch = Batch::of(jobs)?;
-        self.unet.forward_reusing(&batch.latents, &batch.timesteps, &batch.prompt, FeatureMap::join(maps)?)
+    /// Takes every job one evaluation further, whose inner map, if the whole UNet ran, is `kept`.
+    fn advance(&mut self, output: &Tensor, kept: Option<&FeatureMap>) -> Result<()> {
+        let reused = !self.maps.is_empty();
+        let mut row = 0;
+        for job in &mut self.jobs {
+            let rows = job.rows();
+            let guided = job.guidance.combine(&output.narrow(0, row, rows)?)?;
+            job.latents = job.scheduler.step(&guided, &job.latents, &mut job.generator)?;
+            if reused {
+                job.cache.reused();
+                job.evaluated.reused += rows;
+            } else {
+                if let Some(kept) = kept.filter(|_| job.cache.is_on()) {
+                    job.cache.keep(kept.rows(row, rows)?);
+                }
+                job.evaluated.whole += rows;
+            }
+            job.done += 1;
+            row += rows;
+        }
+        Ok(())
     }
 }
 
@@ -66,6 +99,8 @@ struct Batch {
     latents: Tensor,
     timesteps: Vec<f64>,
     prompt: Prompt,
+    /// The same for all jobs.
+    merging: f64,
 }
 
 impl Batch {
@@ -81,38 +116,7 @@ impl Batch {
             }
             prompts.push(job.prompt.last(rows)?);
         }
-        Ok(Self { latents: Tensor::cat(&latents, 0)?, timesteps, prompt: Prompt::join(&prompts)? })
+        let merging = jobs.first().map_or(0.0, |job| job.merging);
+        Ok(Self { latents: Tensor::cat(&latents, 0)?, timesteps, prompt: Prompt::join(&prompts)?, merging })
     }
-}
-
-/// How a batch was evaluated.
-enum Ran<'a> {
-    /// With the inner map, if a job wants to keep it.
-    Whole(Option<&'a FeatureMap>),
-    Reusing,
-}
-
-/// Takes every job of a batch one evaluation further.
-fn advance(jobs: &mut [&mut Job], output: &Tensor, ran: &Ran<'_>) -> Result<()> {
-    let mut row = 0;
-    for job in jobs {
-        let rows = job.rows();
-        let guided = job.guidance.combine(&output.narrow(0, row, rows)?)?;
-        job.latents = job.scheduler.step(&guided, &job.latents, &mut job.generator)?;
-        match ran {
-            Ran::Whole(kept) => {
-                if let Some(kept) = kept.filter(|_| job.cache.is_on()) {
-                    job.cache.keep(kept.rows(row, rows)?);
-                }
-                job.evaluated.whole += rows;
-            }
-            Ran::Reusing => {
-                job.cache.reused();
-                job.evaluated.reused += rows;
-            }
-        }
-        job.done += 1;
-        row += rows;
-    }
-    Ok(())
 }

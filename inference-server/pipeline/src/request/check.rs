@@ -30,6 +30,7 @@ pub(crate) fn check(request: &Request, model: &ModelInfo) -> Result<(), FieldErr
             problem: format!("must be 1 to {most} (got {got})"),
         });
     }
+    number("token_merging", request.token_merging, 0.0, Request::MAX_TOKEN_MERGING)?;
     number("eta", request.eta, 0.0, 1.0)?;
     let Some(init) = &request.init else { return Ok(()) };
     if !model.image_to_image {

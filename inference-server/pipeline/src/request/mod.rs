@@ -39,6 +39,9 @@ pub struct Request {
     /// Every how many evaluations the whole UNet runs; in between its inner part is taken from the last whole one (Ma et
     /// al. 2024, DeepCache). 1 is off, at most [`Self::MAX_CACHE_INTERVAL`].
     pub cache_interval: usize,
+    /// The part of the tokens of the UNet's largest maps that self-attention sees merged with similar ones (Bolya and
+    /// Hoffman 2023). 0 is off, at most [`Self::MAX_TOKEN_MERGING`].
+    pub token_merging: f64,
     /// Width in pixels.
     pub width: usize,
     /// Height in pixels.
@@ -56,6 +59,8 @@ pub struct Request {
 impl Request {
     /// The largest `cache_interval`; beyond it pictures fall apart.
     pub const MAX_CACHE_INTERVAL: usize = 10;
+    /// The largest `token_merging`: one token of each 2 x 2 stays.
+    pub const MAX_TOKEN_MERGING: f64 = 0.75;
 
     /// The request in the text form that AUTOMATIC1111-style tools read back: the prompt, the negative prompt, and a
     /// line of `Name: value` pairs.
@@ -88,6 +93,9 @@ impl Request {
         }
         if self.cache_interval > 1 {
             pairs.push(("DeepCache interval", self.cache_interval.to_string()));
+        }
+        if self.token_merging > 0.0 {
+            pairs.push(("Token merging ratio", self.token_merging.to_string()));
         }
         if self.eta > 0.0 {
             pairs.push(("Eta", self.eta.to_string()));
@@ -157,8 +165,12 @@ mod tests {
         let text = negative.describe(&model);
         assert!(text.starts_with("a cat\nNegative prompt: blur\nSteps: 50"), "{text}");
         assert!(text.contains("Schedule type: Karras, Eta: 0.5"), "{text}");
-        let fast = Request { guidance_end: 0.6, cache_interval: 3, ..model.defaults("a cat") };
+        let fast =
+            Request { guidance_end: 0.6, cache_interval: 3, token_merging: 0.5, ..model.defaults("a cat") };
         let text = fast.describe(&model);
-        assert!(text.contains("CFG interval: 0-0.6, DeepCache interval: 3, Version"), "{text}");
+        assert!(
+            text.contains("CFG interval: 0-0.6, DeepCache interval: 3, Token merging ratio: 0.5, Version"),
+            "{text}"
+        );
     }
 }

@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use candle_core::{Result, Tensor};
 
-use super::prompt::Layers;
+use super::conditions::Conditions;
 use super::transformer::{Transformer, TransformerShape};
 use crate::LoadError;
 use crate::blocks::{Downsample, ResnetBlock, ResnetShape, Upsample};
@@ -47,11 +47,11 @@ impl Layer {
         self.transformer.as_ref().map_or(0, Transformer::looks)
     }
 
-    fn forward(&self, x: &FeatureMap, time: &Tensor, prompt: &mut Layers<'_>) -> Result<FeatureMap> {
-        let x = self.resnet.forward(x, Some(time))?;
+    fn forward(&self, x: &FeatureMap, given: &mut Conditions<'_>) -> Result<FeatureMap> {
+        let x = self.resnet.forward(x, Some(&given.time))?;
         match &self.transformer {
             None => Ok(x),
-            Some(transformer) => transformer.forward(&x, prompt),
+            Some(transformer) => transformer.forward(&x, given),
         }
     }
 }
@@ -89,12 +89,11 @@ impl DownBlock {
     pub(super) fn forward(
         &self,
         mut x: FeatureMap,
-        time: &Tensor,
-        prompt: &mut Layers<'_>,
+        given: &mut Conditions<'_>,
         skips: &mut Vec<FeatureMap>,
     ) -> Result<FeatureMap> {
         for layer in &self.layers {
-            x = layer.forward(&x, time, prompt)?;
+            x = layer.forward(&x, given)?;
             skips.push(x.clone());
         }
         if let Some(downsample) = &self.downsample {
@@ -124,13 +123,9 @@ impl MidBlock {
         self.first.look_at(context, layers)
     }
 
-    pub(super) fn forward(
-        &self,
-        x: &FeatureMap,
-        time: &Tensor,
-        prompt: &mut Layers<'_>,
-    ) -> Result<FeatureMap> {
-        self.last.forward(&self.first.forward(x, time, prompt)?, Some(time))
+    pub(super) fn forward(&self, x: &FeatureMap, given: &mut Conditions<'_>) -> Result<FeatureMap> {
+        let x = self.first.forward(x, given)?;
+        self.last.forward(&x, Some(&given.time))
     }
 }
 
@@ -167,11 +162,10 @@ impl UpBlock {
     pub(super) fn forward(
         &self,
         x: FeatureMap,
-        time: &Tensor,
-        prompt: &mut Layers<'_>,
+        given: &mut Conditions<'_>,
         skips: &mut Vec<FeatureMap>,
     ) -> Result<FeatureMap> {
-        let x = self.forward_layers(0..self.layers.len(), x, time, prompt, skips)?;
+        let x = self.forward_layers(0..self.layers.len(), x, given, skips)?;
         match (&self.upsample, skips.last()) {
             // The size of the map that comes next, which is not twice this one's where a side was odd.
             (Some(upsample), Some(next)) => upsample.forward_to(&x, next.size()),
@@ -185,13 +179,12 @@ impl UpBlock {
         &self,
         layers: Range<usize>,
         mut x: FeatureMap,
-        time: &Tensor,
-        prompt: &mut Layers<'_>,
+        given: &mut Conditions<'_>,
         skips: &mut Vec<FeatureMap>,
     ) -> Result<FeatureMap> {
         for layer in self.layers.get(layers).unwrap_or_default() {
             let Some(skip) = skips.pop() else { candle_core::bail!("more layers on the way up than down") };
-            x = layer.forward(&x.beside(&skip)?, time, prompt)?;
+            x = layer.forward(&x.beside(&skip)?, given)?;
         }
         Ok(x)
     }

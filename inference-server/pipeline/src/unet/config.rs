@@ -209,8 +209,19 @@ impl Config {
                 linear: self.linear,
                 only_cross: self.only_cross.get(block).copied().unwrap_or(false),
                 upcast: self.upcast,
+                merges: block == self.merging_level(),
             }),
         }
+    }
+
+    /// The level whose tokens can be merged: the one with the largest maps that look at themselves.
+    fn merging_level(&self) -> usize {
+        let (down, up) = (self.down_attention.iter(), self.up_attention.iter().rev());
+        let looks_at_itself =
+            |((&down, &up), &only_cross): ((&bool, &bool), &bool)| (down || up) && !only_cross;
+        // Without any there is the middle, which has the last level's size.
+        let last = self.widths.len().saturating_sub(1);
+        down.zip(up).zip(&self.only_cross).position(looks_at_itself).unwrap_or(last)
     }
 
     fn width(&self, block: usize) -> usize {

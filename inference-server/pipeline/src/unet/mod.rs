@@ -2,6 +2,7 @@
 //! `UNet2DConditionModel` of Stable Diffusion 1.x and 2.x.
 
 mod block;
+mod conditions;
 mod config;
 mod prompt;
 mod reuse;
@@ -13,6 +14,7 @@ mod transformer;
 use candle_core::{DType, Result, Tensor};
 
 use self::block::{DownBlock, MidBlock, UpBlock};
+use self::conditions::Conditions;
 use self::config::Config;
 use self::prompt::Layers;
 pub(crate) use self::prompt::Prompt;
@@ -90,29 +92,31 @@ impl UNet {
     }
 
     /// The predicted noise (or velocity, or sample) `(batch, channels, height, width)` for latents of that shape, one
-    /// timestep and one row of the prompt for each. With `keep` also the map that [`Self::forward_reusing`] wants.
+    /// timestep and one row of the prompt for each. With `keep` also the map that [`Self::forward_reusing`] wants. A part
+    /// `merging` of the tokens of the largest maps that look at themselves is merged while they do.
     pub(crate) fn forward(
         &self,
         latents: &Tensor,
         timesteps: &[f64],
         prompt: &Prompt,
+        merging: f64,
         keep: bool,
     ) -> Result<(Tensor, Option<FeatureMap>)> {
-        let mut seen = Layers::of(prompt);
         let (mut x, time) = self.enter(latents, timesteps, prompt)?;
+        let mut given = Conditions { time, prompt: Layers::of(prompt), merging };
         let mut skips = vec![x.clone()];
         for block in &self.down {
-            x = block.forward(x, &time, &mut seen, &mut skips)?;
+            x = block.forward(x, &mut given, &mut skips)?;
         }
-        x = self.mid.forward(&x, &time, &mut seen)?;
+        x = self.mid.forward(&x, &mut given)?;
         let Some((last, up)) = self.up.split_last() else { candle_core::bail!("a UNet without blocks") };
         for block in up {
-            x = block.forward(x, &time, &mut seen, &mut skips)?;
+            x = block.forward(x, &mut given, &mut skips)?;
         }
         let (inner, outermost) = last.inner_and_last();
-        x = last.forward_layers(inner, x, &time, &mut seen, &mut skips)?;
+        x = last.forward_layers(inner, x, &mut given, &mut skips)?;
         let kept = keep.then(|| x.clone());
-        x = last.forward_layers(outermost, x, &time, &mut seen, &mut skips)?;
+        x = last.forward_layers(outermost, x, &mut given, &mut skips)?;
         Ok((self.leave(&x, latents)?, kept))
     }
 

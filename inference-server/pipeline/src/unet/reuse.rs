@@ -10,6 +10,7 @@
 use candle_core::{Result, Tensor};
 
 use super::UNet;
+use super::conditions::Conditions;
 use super::prompt::{Layers, Prompt};
 use crate::ops::FeatureMap;
 
@@ -21,15 +22,16 @@ impl UNet {
         latents: &Tensor,
         timesteps: &[f64],
         prompt: &Prompt,
+        merging: f64,
         kept: FeatureMap,
     ) -> Result<Tensor> {
         let Some(last) = self.up.last() else { candle_core::bail!("a UNet without blocks") };
         let (x, time) = self.enter(latents, timesteps, prompt)?;
-        let mut seen = Layers::of(prompt);
-        seen.skip_to_last(last.last_looks());
+        let mut given = Conditions { time, prompt: Layers::of(prompt), merging };
+        given.prompt.skip_to_last(last.last_looks());
         // The last layer takes the first map beside what comes from below.
         let (_, outermost) = last.inner_and_last();
-        let x = last.forward_layers(outermost, kept, &time, &mut seen, &mut vec![x])?;
+        let x = last.forward_layers(outermost, kept, &mut given, &mut vec![x])?;
         self.leave(&x, latents)
     }
 }

@@ -13,18 +13,44 @@ fn an_evaluation_is_diffusers_own_for_every_architecture() {
         let want = golden::tensors(name);
         let (latents, context) = (&want["latents"], &want["context"]);
         let prompt = unet.look_at(context).unwrap();
-        let got = unet.forward(latents, &[1.0, 1.0], &prompt, false).unwrap().0;
+        let got = unet.forward(latents, &[1.0, 1.0], &prompt, 0.0, false).unwrap().0;
         golden::assert_close(&got, &want["unet_1"], name);
-        let got = unet.forward(latents, &[981.0, 333.5], &prompt, false).unwrap().0;
+        let got = unet.forward(latents, &[981.0, 333.5], &prompt, 0.0, false).unwrap().0;
         golden::assert_close(&got, &want["unet_mixed"], name);
 
         // A row alone is bit for bit the row in a batch.
         let row = |x: &candle_core::Tensor, i| x.narrow(0, i, 1).unwrap();
         let seen = unet.look_at(&row(context, 1)).unwrap();
-        let alone = unet.forward(&row(latents, 1), &[333.5], &seen, false).unwrap().0;
+        let alone = unet.forward(&row(latents, 1), &[333.5], &seen, 0.0, false).unwrap().0;
         let bits = |x: &candle_core::Tensor| x.flatten_all().unwrap().to_vec1::<f32>().unwrap();
         assert_eq!(bits(&alone), bits(&row(&got, 1)), "{name}");
     }
+}
+
+#[test]
+fn an_evaluation_with_merged_tokens_is_tomesds_own() {
+    let want = golden::merging();
+    let mut compared = 0;
+    for name in golden::NAMES {
+        let checkpoint = golden::checkpoint(name);
+        let weights = checkpoint.weights("unet", DType::F32, &Device::Cpu).unwrap();
+        let unet = UNet::load(checkpoint.config("unet/config.json").unwrap(), &weights).unwrap();
+        let golden = golden::tensors(name);
+        let (latents, context) = (&golden["latents"], &golden["context"]);
+        let prompt = unet.look_at(context).unwrap();
+        for ratio in [0.25, 0.5, 0.75] {
+            let Some(want) = want.get(&format!("unet-{name}-{ratio}")) else { continue };
+            let (got, _) = unet.forward(latents, &[981.0, 333.5], &prompt, ratio, false).unwrap();
+            golden::assert_close(&got, want, &format!("{name}, {ratio}"));
+            compared += 1;
+        }
+        // A part of the tokens that is less than one.
+        let (got, _) = unet.forward(latents, &[981.0, 333.5], &prompt, 1e-9, false).unwrap();
+        let (without, _) = unet.forward(latents, &[981.0, 333.5], &prompt, 0.0, false).unwrap();
+        let bits = |x: &candle_core::Tensor| x.flatten_all().unwrap().to_vec1::<f32>().unwrap();
+        assert_eq!(bits(&got), bits(&without), "{name}");
+    }
+    assert_eq!(compared, 18);
 }
 
 #[test]
@@ -37,7 +63,11 @@ fn an_evaluation_in_bf16_is_as_close_as_torchs_in_bf16() {
         let want = golden::tensors(name);
         let prompt = unet.look_at(&want["context"].to_dtype(DType::BF16).unwrap()).unwrap();
         for (key, timesteps) in [("unet_1", [1.0, 1.0]), ("unet_mixed", [981.0, 333.5])] {
-            computed.push((name, key, unet.forward(&want["latents"], &timesteps, &prompt, false).unwrap().0));
+            computed.push((
+                name,
+                key,
+                unet.forward(&want["latents"], &timesteps, &prompt, 0.0, false).unwrap().0,
+            ));
         }
     }
     golden::assert_as_close_as_torch(&computed);
@@ -54,21 +84,22 @@ fn an_evaluation_that_reuses_its_own_map_is_the_same_and_with_another_timestep_c
         let prompt = unet.look_at(context).unwrap();
         let bits = |x: &candle_core::Tensor| x.flatten_all().unwrap().to_vec1::<f32>().unwrap();
 
-        let (whole, kept) = unet.forward(latents, &[981.0, 333.5], &prompt, true).unwrap();
+        let (whole, kept) = unet.forward(latents, &[981.0, 333.5], &prompt, 0.0, true).unwrap();
         let kept = kept.unwrap();
-        let again = unet.forward_reusing(latents, &[981.0, 333.5], &prompt, kept.clone()).unwrap();
+        let again = unet.forward_reusing(latents, &[981.0, 333.5], &prompt, 0.0, kept.clone()).unwrap();
         assert_eq!(bits(&again), bits(&whole), "{name}");
-        let later = unet.forward_reusing(latents, &[961.0, 313.5], &prompt, kept.clone()).unwrap();
+        let later = unet.forward_reusing(latents, &[961.0, 313.5], &prompt, 0.0, kept.clone()).unwrap();
         assert_ne!(bits(&later), bits(&whole), "{name}: the outermost layers know the time");
 
         // The positive row alone.
         let row = |x: &candle_core::Tensor, i| x.narrow(0, i, 1).unwrap();
         let positive = kept.rows(1, 1).unwrap();
-        let alone =
-            unet.forward_reusing(&row(latents, 1), &[313.5], &prompt.last(1).unwrap(), positive).unwrap();
+        let alone = unet
+            .forward_reusing(&row(latents, 1), &[313.5], &prompt.last(1).unwrap(), 0.0, positive)
+            .unwrap();
         assert_eq!(bits(&alone), bits(&row(&later, 1)), "{name}");
         // A map of other rows is refused, not a panic.
-        assert!(unet.forward_reusing(&row(latents, 1), &[1.0], &prompt.last(1).unwrap(), kept).is_err());
+        assert!(unet.forward_reusing(&row(latents, 1), &[1.0], &prompt.last(1).unwrap(), 0.0, kept).is_err());
     }
 }
 

@@ -2,10 +2,11 @@
 
 use candle_core::{D, DType, Result, Tensor};
 
+use super::conditions::Conditions;
 use super::prompt::Layers;
 use crate::LoadError;
 use crate::checkpoint::Weights;
-use crate::ops::{Activation, FeatureMap, GroupNorm, LayerNorm, Linear, Sees, attention};
+use crate::ops::{Activation, FeatureMap, GroupNorm, LayerNorm, Linear, Merge, Sees, attention};
 
 const NORM_EPS: f64 = 1e-5;
 const GROUP_NORM_EPS: f64 = 1e-6;
@@ -25,6 +26,8 @@ pub(super) struct TransformerShape {
     pub only_cross: bool,
     /// Attention is computed in f32 whatever the activations are.
     pub upcast: bool,
+    /// Whether similar tokens may be merged before they look at each other.
+    pub merges: bool,
 }
 
 /// A feature map to a feature map of the same shape.
@@ -33,6 +36,7 @@ pub(super) struct Transformer {
     into: Linear,
     blocks: Vec<Block>,
     out: Linear,
+    merges: bool,
 }
 
 impl Transformer {
@@ -45,6 +49,7 @@ impl Transformer {
             into: projection(&weights.pp("proj_in"), channels, channels)?,
             blocks: blocks.collect::<std::result::Result<_, _>>()?,
             out: projection(&weights.pp("proj_out"), channels, channels)?,
+            merges: shape.merges,
         })
     }
 
@@ -65,10 +70,11 @@ impl Transformer {
         attentions.filter(|attention| matches!(attention.projections, Projections::OfAnother { .. })).count()
     }
 
-    pub(super) fn forward(&self, x: &FeatureMap, prompt: &mut Layers<'_>) -> Result<FeatureMap> {
+    pub(super) fn forward(&self, x: &FeatureMap, given: &mut Conditions<'_>) -> Result<FeatureMap> {
+        let merging = if self.merges { given.merging } else { 0.0 };
         let mut tokens = self.into.forward(&self.norm.forward(x)?.tokens()?)?;
         for block in &self.blocks {
-            tokens = block.forward(&tokens, prompt)?;
+            tokens = block.forward(&tokens, &mut given.prompt, merging, x.size())?;
         }
         x.with_tokens(&self.out.forward_onto(&tokens, &x.tokens()?)?)
     }
@@ -100,8 +106,24 @@ impl Block {
         })
     }
 
-    fn forward(&self, x: &Tensor, prompt: &mut Layers<'_>) -> Result<Tensor> {
-        let x = self.attention1.forward_onto(&self.norm1.forward(x)?, prompt, x)?;
+    /// A part `merging` of the tokens, which are a map's of `size`, is merged while they look at each other. How similar they
+    /// are is decided before they are normalised, as the method's inventors do in their program, tomesd.
+    fn forward(
+        &self,
+        x: &Tensor,
+        prompt: &mut Layers<'_>,
+        merging: f64,
+        size: (usize, usize),
+    ) -> Result<Tensor> {
+        let normal = self.norm1.forward(x)?;
+        let merging = if self.attention1.looks_at_itself() { merging } else { 0.0 };
+        let x = match Merge::of(x, size, merging)? {
+            None => self.attention1.forward_onto(&normal, prompt, x)?,
+            Some(merge) => {
+                let found = self.attention1.forward(&merge.merge(&normal)?, prompt)?;
+                merge.unmerge_onto(&found, x)?
+            }
+        };
         let x = self.attention2.forward_onto(&self.norm2.forward(&x)?, prompt, &x)?;
         self.feed_forward.forward_onto(&self.norm3.forward(&x)?, &x)
     }
@@ -147,8 +169,21 @@ impl Attention {
         })
     }
 
-    /// What `x` finds in itself or in the prompt, added to `residual`.
+    fn looks_at_itself(&self) -> bool {
+        matches!(self.projections, Projections::OfItself(_))
+    }
+
+    /// What `x` finds in itself or in the prompt.
+    fn forward(&self, x: &Tensor, prompt: &mut Layers<'_>) -> Result<Tensor> {
+        self.out.forward(&self.look(x, prompt)?)
+    }
+
+    /// The same, added to `residual`.
     fn forward_onto(&self, x: &Tensor, prompt: &mut Layers<'_>, residual: &Tensor) -> Result<Tensor> {
+        self.out.forward_onto(&self.look(x, prompt)?, residual)
+    }
+
+    fn look(&self, x: &Tensor, prompt: &mut Layers<'_>) -> Result<Tensor> {
         let width = x.dim(D::Minus1)?;
         let part = |x: &Tensor, i| x.narrow(D::Minus1, i * width, width);
         let (q, k, v) = match &self.projections {
@@ -162,11 +197,10 @@ impl Attention {
             }
         };
         if !self.upcast {
-            return self.out.forward_onto(&attention(&q, &k, &v, self.heads, Sees::All)?, residual);
+            return attention(&q, &k, &v, self.heads, Sees::All);
         }
         let wide = |x: Tensor| x.to_dtype(DType::F32);
-        let seen = attention(&wide(q)?, &wide(k)?, &wide(v)?, self.heads, Sees::All)?;
-        self.out.forward_onto(&seen.to_dtype(x.dtype())?, residual)
+        attention(&wide(q)?, &wide(k)?, &wide(v)?, self.heads, Sees::All)?.to_dtype(x.dtype())
     }
 }
 

@@ -31,7 +31,8 @@ pub(super) fn pixels(request: &Request) -> f64 {
     request.width as f64 * request.height as f64
 }
 
-/// Work of one UNet evaluation: the mean of the request's, where options make some of them cheaper.
+/// Work of one UNet evaluation: the mean of the request's, where options make some of them cheaper. What merged tokens
+/// save depends on the model and the size, and is so little that the estimate may be too high by it.
 pub(super) fn per_evaluation(request: &Request) -> f64 {
     let guided = request.guidance_end - request.guidance_start;
     let rows = if request.guidance_scale > 1.0 { 1.0 + guided.clamp(0.0, 1.0) } else { 1.0 };

@@ -66,6 +66,7 @@ fn set(fields: &mut Fields, name: &str, value: &RawValue) -> Result<(), String> 
         "guidance_start" => fields.guidance_start = Some(finite(value)?),
         "guidance_end" => fields.guidance_end = Some(finite(value)?),
         "cache_interval" => fields.cache_interval = Some(whole(value)?),
+        "token_merging" => fields.token_merging = Some(finite(value)?),
         "width" => fields.width = Some(whole(value)?),
         "height" => fields.height = Some(whole(value)?),
         "scheduler" => fields.scheduler = Some(string(value)?),
@@ -163,6 +164,7 @@ mod tests {
             br#"{"prompt": "a \u00e9 cat", "negative_prompt": "", "seed": 18446744073709551615, "steps": 20,
             "guidance_scale": 7, "guidance_rescale": 0.7, "width": 512, "height": 256.0, "scheduler": "ddim",
             "guidance_start": 0.2, "guidance_end": 8e-1, "cache_interval": 3.0,
+            "token_merging": 0.5,
             "karras": true, "eta": 1e-1, "image": "data:image/png;base64,AA EC\nAw==", "strength": 0.5,
             "metadata": false}"#;
         let want = Fields {
@@ -175,6 +177,7 @@ mod tests {
             guidance_start: Some(0.2),
             guidance_end: Some(0.8),
             cache_interval: Some(3),
+            token_merging: Some(0.5),
             width: Some(512),
             height: Some(256),
             scheduler: Some("ddim".into()),

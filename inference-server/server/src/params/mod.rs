@@ -39,6 +39,8 @@ pub struct Fields {
     pub guidance_end: Option<f64>,
     /// Every how many evaluations the whole UNet runs.
     pub cache_interval: Option<u64>,
+    /// The part of the tokens that self-attention sees merged.
+    pub token_merging: Option<f64>,
     /// Width in pixels.
     pub width: Option<u64>,
     /// Height in pixels.
@@ -58,7 +60,7 @@ pub struct Fields {
 }
 
 /// Names of the fields, as in JSON.
-pub const FIELD_NAMES: [&str; 17] = [
+pub const FIELD_NAMES: [&str; 18] = [
     "prompt",
     "negative_prompt",
     "seed",
@@ -68,6 +70,7 @@ pub const FIELD_NAMES: [&str; 17] = [
     "guidance_start",
     "guidance_end",
     "cache_interval",
+    "token_merging",
     "width",
     "height",
     "scheduler",

@@ -54,6 +54,8 @@ pub fn resolve(
     if cache_interval == 0 || cache_interval > most as u64 {
         check.add("cache_interval", format!("must be from 1 (off) to {most}, got {cache_interval}"));
     }
+    let token_merging = fields.token_merging.unwrap_or(0.0);
+    check.range("token_merging", token_merging, 0.0, Request::MAX_TOKEN_MERGING);
     let eta = fields.eta.unwrap_or(0.0);
     check.range("eta", eta, 0.0, 1.0);
 
@@ -100,6 +102,7 @@ pub fn resolve(
         guidance_start: start,
         guidance_end: end,
         cache_interval: cache_interval as usize,
+        token_merging,
         width: width as usize,
         height: height as usize,
         scheduler,
@@ -288,6 +291,8 @@ pub(crate) mod tests {
             ),
             (r#"{"prompt": "", "cache_interval": 0}"#, "cache_interval: must be from 1 (off) to 10, got 0"),
             (r#"{"prompt": "", "cache_interval": 11}"#, "cache_interval: must be from 1 (off) to 10, got 11"),
+            (r#"{"prompt": "", "token_merging": 0.76}"#, "token_merging: must be from 0 to 0.75, got 0.76"),
+            (r#"{"prompt": "", "token_merging": -0.1}"#, "token_merging: must be from 0 to 0.75, got -0.1"),
             (r#"{"prompt": "", "eta": 2}"#, "eta: must be from 0 to 1, got 2"),
             (r#"{"prompt": "", "scheduler": "eular"}"#, "expected one of pndm, ddim, lms, euler,"),
             (r#"{"prompt": "", "scheduler": "eular"}"#, "did you mean \"euler\"?"),
@@ -339,6 +344,7 @@ pub(crate) mod tests {
                         0.0 <= r.guidance_start && r.guidance_start < r.guidance_end && r.guidance_end <= 1.0
                     );
                     assert!((1..=10).contains(&r.cache_interval));
+                    assert!((0.0..=0.75).contains(&r.token_merging));
                     assert!((1..=150).contains(&r.steps) && r.width * r.height <= 1 << 20);
                     assert!(r.width > 0 && r.height > 0 && r.width % 8 == 0 && r.height % 8 == 0);
                     assert!(

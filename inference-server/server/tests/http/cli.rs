@@ -42,11 +42,20 @@ fn generate_draws_into_a_file_and_does_not_write_over_one() {
 fn faster_pictures_say_so_in_their_parameters() {
     let folder = tempfile::tempdir().unwrap();
     let model = tiny_model();
-    let flags = ["--guidance-start", "0.25", "--guidance-end", "0.75", "--cache-interval", "2"];
+    let flags = [
+        "--guidance-start",
+        "0.25",
+        "--guidance-end",
+        "0.75",
+        "--cache-interval",
+        "2",
+        "--token-merging",
+        "0.5",
+    ];
     let mut args = vec!["generate", "a", "-o", "-", "-q", "--steps", "4", "--model", &model];
     args.extend(flags);
     let output = run(folder.path(), &args);
-    let words = b"CFG interval: 0.25-0.75, DeepCache interval: 2";
+    let words = b"CFG interval: 0.25-0.75, DeepCache interval: 2, Token merging ratio: 0.5";
     assert!(output.stdout.windows(words.len()).any(|part| part == words), "{}", stderr(&output));
 }
 
@@ -67,6 +76,7 @@ fn errors_name_the_flag() {
             "--guidance-end: must be above guidance_start",
         ),
         (&["--cache-interval", "11"], "--cache-interval: must be from 1 (off) to 10, got 11"),
+        (&["--token-merging", "0.8"], "--token-merging: must be from 0 to 0.75, got 0.8"),
         (&["--seed", "-1"], "--seed"),
         (&["-o", "a.gif"], "--output: a.gif must end in .png"),
         (&["-o", "no/where.png"], "--output: there is no folder no"),

@@ -65,6 +65,7 @@ async fn every_parameter_is_taken() {
     let body = serde_json::json!({
         "prompt": "a 猫 \u{1F431}", "negative_prompt": "dog", "seed": u64::MAX, "steps": 4, "guidance_scale": 3.5,
         "guidance_rescale": 0.7, "guidance_start": 0.2, "guidance_end": 0.8, "cache_interval": 2,
+        "token_merging": 0.5,
         "width": 64, "height": 32, "scheduler": "ddim", "eta": 0.5, "image": start,
         "strength": 0.6, "metadata": true
     });
@@ -75,7 +76,10 @@ async fn every_parameter_is_taken() {
     let text = parameters(&file).unwrap();
     assert!(text.starts_with("a 猫 \u{1F431}\nNegative prompt: dog"), "{text}");
     assert!(text.contains("Denoising strength: 0.6") && text.contains("Sampler: DDIM"), "{text}");
-    assert!(text.contains("CFG interval: 0.2-0.8, DeepCache interval: 2"), "{text}");
+    assert!(
+        text.contains("CFG interval: 0.2-0.8, DeepCache interval: 2, Token merging ratio: 0.5"),
+        "{text}"
+    );
     assert!(server.log_line(header(&parts.headers, "x-request-id")).await["prompt"].is_string());
 
     for scheduler in

@@ -10,7 +10,7 @@ const JSON: (&str, &str) = ("content-type", "application/json");
 async fn every_mistake_has_its_status_and_its_words() {
     let server = Server::start(&["--max-steps", "60"]).await;
     let deep = format!(r#"{{"prompt": {}1{}}}"#, "[".repeat(50_000), "]".repeat(50_000));
-    let cases: [(u16, &[u8], &str); 39] = [
+    let cases: [(u16, &[u8], &str); 41] = [
         (400, b"", "the body is empty"),
         (400, b"{\"prompt\": ", "ends in the middle"),
         (400, b"prompt=apple", "not JSON"),
@@ -39,6 +39,12 @@ async fn every_mistake_has_its_status_and_its_words() {
         (422, b"{\"prompt\": \"a\", \"cache_interval\": 11}", "cache_interval: must be from 1 (off) to 10"),
         (422, b"{\"prompt\": \"a\", \"cache_interval\": 0}", "cache_interval: must be from 1 (off) to 10"),
         (422, b"{\"prompt\": \"a\", \"cache_interval\": 1.5}", "expected a whole number, got 1.5"),
+        (
+            422,
+            b"{\"prompt\": \"a\", \"token_merging\": 0.8}",
+            "token_merging: must be from 0 to 0.75, got 0.8",
+        ),
+        (422, b"{\"prompt\": \"a\", \"token_merging\": \"half\"}", "token_merging: expected a number"),
         (422, b"{\"prompt\": \"a\", \"eta\": -0.1}", "eta: must be from 0 to 1"),
         (422, b"{\"prompt\": \"a\", \"width\": 63}", "width: must be a multiple of"),
         (422, b"{\"prompt\": \"a\", \"height\": 0}", "height: must be a multiple of"),
