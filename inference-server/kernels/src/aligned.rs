@@ -2,8 +2,10 @@
 
 use std::cell::RefCell;
 use std::marker::PhantomData;
+use std::mem::MaybeUninit;
 
 use memmap2::{Advice, MmapMut};
+use rayon::prelude::*;
 
 use crate::element::Element;
 
@@ -50,6 +52,34 @@ impl<T: Element> Aligned<T> {
             }
         };
         Self { memory, element: PhantomData }
+    }
+
+    /// `length` numbers in chunks of `chunk`, each of which is zeros for `f(index, chunk)` to write to, in any order. For
+    /// what lives as long as a call: memory that the allocator has kept need not be cleared by the system.
+    pub(crate) fn chunks(length: usize, chunk: usize, f: impl Fn(usize, &mut [T]) + Sync) -> Self {
+        let lines = (length * size_of::<T>()).div_ceil(size_of::<Line>());
+        let mut memory = Vec::<Line>::with_capacity(lines);
+        let pointer = memory.as_mut_ptr();
+        // SAFETY: the capacity has this many numbers, which are as aligned as a line at least.
+        #[allow(unsafe_code)]
+        let numbers = unsafe {
+            let all = lines * size_of::<Line>() / size_of::<T>();
+            std::slice::from_raw_parts_mut(pointer.cast::<MaybeUninit<T>>(), all)
+        };
+        let (numbers, rest) = numbers.split_at_mut(length);
+        rest.fill(MaybeUninit::new(T::default()));
+        numbers.par_chunks_mut(chunk.max(1)).with_max_len(1).enumerate().for_each(|(index, chunk)| {
+            chunk.fill(MaybeUninit::new(T::default()));
+            // SAFETY: all of it has just been written.
+            #[allow(unsafe_code)]
+            f(index, unsafe { &mut *(std::ptr::from_mut(chunk) as *mut [T]) });
+        });
+        // SAFETY: all numbers of all lines have been written.
+        #[allow(unsafe_code)]
+        unsafe {
+            memory.set_len(lines);
+        }
+        Self { memory: Memory::Lines(memory), element: PhantomData }
     }
 
     pub(crate) fn as_slice(&self) -> &[T] {

@@ -2,8 +2,6 @@
 
 use std::ops::Range;
 
-use rayon::prelude::*;
-
 use super::softmax::LANES;
 use super::{Attention, Rows};
 use crate::aligned::Aligned;
@@ -83,8 +81,7 @@ impl<T: Element> Packed<T> {
         let blocks = keys.div_ceil(block);
         let mut packed = Self { level, keys, block, blocks, steps, width, numbers: Aligned::default() };
         let length = packed.length();
-        let mut numbers = Aligned::zeros(batch * heads * blocks * length);
-        numbers.as_mut_slice().par_chunks_exact_mut(length).enumerate().for_each(|(index, chunk)| {
+        packed.numbers = Aligned::chunks(batch * heads * blocks * length, length, |index, chunk| {
             let (item, first) = (index / blocks, index % blocks * block);
             let place = |key: usize| item / heads * keys + first + key;
             let from = item % heads * head;
@@ -93,7 +90,6 @@ impl<T: Element> Packed<T> {
             packed.pack_keys(to_k, rows, head, |key| k.part(place(key), from, head));
             packed.pack_values(to_v, rows, head, |key| v.part(place(key), from, head));
         });
-        packed.numbers = numbers;
         packed
     }
 
