@@ -282,7 +282,7 @@ mod tests {
         every_shape::<bf16>(8);
     }
 
-    /// Numbers of the inputs' transform are rounded to their type; a square of four magnifies that by about 40.
+    /// Numbers of the inputs' transform are rounded to their type, which a square of four magnifies.
     fn winograd<T: Element>(seed: u64, algorithm: Algorithm, error: f32) {
         let mut random = Random::new(seed);
         for level in levels() {
@@ -319,7 +319,7 @@ mod tests {
     fn fewer_products_give_the_same_convolution() {
         for transformed in [Transformed::Once, Transformed::EachTime] {
             winograd::<f32>(17, Algorithm::Winograd2(transformed), 4e-6);
-            winograd::<f32>(18, Algorithm::Winograd4(transformed), 4e-5);
+            winograd::<f32>(18, Algorithm::Winograd4(transformed), 1e-5);
             winograd::<bf16>(19, Algorithm::Winograd2(transformed), 0.06);
         }
     }

@@ -37,8 +37,7 @@ pub(crate) enum Winograd<T> {
 }
 
 impl<T: Element> Winograd<T> {
-    /// Packs `weight(i)`, the i-th of `shape`, `(outputs, inputs)`, `x 3 x 3`. Squares of four are faster and round more: the inputs'
-    /// transform subtracts numbers up to 100 times the size of a result.
+    /// Packs `weight(i)`, the i-th of `shape`, `(outputs, inputs)`, `x 3 x 3`. Squares of four are faster and round more.
     pub(crate) fn new(
         level: Level,
         shape: [usize; 2],
