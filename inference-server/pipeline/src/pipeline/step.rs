@@ -6,6 +6,7 @@ use candle_core::{Result, Tensor};
 
 use super::Pipeline;
 use crate::ops::FeatureMap;
+use crate::scheduler::combine;
 use crate::unet::Prompt;
 use crate::{Error, Job};
 
@@ -98,6 +99,8 @@ fn advance(jobs: &mut [&mut Job], output: &Tensor, ran: &Ran<'_>) -> Result<()> 
     for job in jobs {
         let rows = job.rows();
         let guided = job.guidance.combine(&output.narrow(0, row, rows)?)?;
+        let (of_latents, of_output) = job.scheduler.clean_weights();
+        job.predicted = Some(combine(&[(of_latents, &job.latents), (of_output, &guided)])?);
         job.latents = job.scheduler.step(&guided, &job.latents, &mut job.generator)?;
         match ran {
             Ran::Whole(kept) => {
