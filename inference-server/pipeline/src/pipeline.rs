@@ -3,6 +3,7 @@
 mod preview;
 mod step;
 
+use std::sync::OnceLock;
 use std::time::Instant;
 
 use candle_core::{DType, Device, Tensor};
@@ -12,7 +13,7 @@ use crate::checkpoint::{Checkpoint, ModelIndex, Weights};
 use crate::guidance::Guidance;
 use crate::noise::TorchGenerator;
 use crate::options::Placement;
-use crate::preview::PreviewDecoder;
+use crate::preview::{PreviewDecoder, Projection};
 use crate::scheduler::{Scheduler, SchedulerConfig};
 use crate::text_encoder::TextEncoder;
 use crate::tokenizer::Tokenizer;
@@ -31,6 +32,8 @@ pub struct Pipeline {
     unet: UNet,
     vae: Vae,
     preview: Option<PreviewDecoder>,
+    /// What previews are made with where there is no decoder for them.
+    projection: OnceLock<Projection>,
     scheduler: SchedulerConfig,
     device: Device,
     info: ModelInfo,
@@ -79,7 +82,8 @@ impl Pipeline {
             precision: Precision::of(dtype),
             parameters: [&text_weights, &unet_weights, &vae_weights].iter().map(|w| w.parameters()).sum(),
         };
-        Ok(Self { tokenizer, text_encoder, unet, vae, preview, scheduler, device, info })
+        let projection = OnceLock::new();
+        Ok(Self { tokenizer, text_encoder, unet, vae, preview, projection, scheduler, device, info })
     }
 
     /// Facts and defaults.

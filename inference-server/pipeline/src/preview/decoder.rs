@@ -4,13 +4,11 @@ use candle_core::{DType, Device, Result, Tensor};
 
 use super::config::Config;
 use crate::LoadError;
+use crate::checkpoint::layout::PREVIEW_DECODER;
 use crate::checkpoint::{Checkpoint, Weights};
 use crate::ops::{Conv2d, FeatureMap};
 
 type Loaded<T> = std::result::Result<T, LoadError>;
-
-/// The folder that it is in.
-const FOLDER: &str = "preview_decoder";
 
 /// Where latents end: they come ever closer to it, which keeps those that are far out from making a mess.
 const LIMIT: f64 = 3.0;
@@ -56,13 +54,13 @@ impl PreviewDecoder {
         dtype: DType,
         device: &Device,
     ) -> Loaded<Option<Self>> {
-        let file = format!("{FOLDER}/config.json");
+        let file = format!("{PREVIEW_DECODER}/config.json");
         if checkpoint.read(&file)?.is_none() {
             return Ok(None);
         }
         let Config { width, blocks, scaling_factor, shift_factor } =
             Config::read(checkpoint.config(&file)?, channels)?;
-        let weights = checkpoint.weights(FOLDER, dtype, device)?;
+        let weights = checkpoint.weights(PREVIEW_DECODER, dtype, device)?;
         // Layers are numbered as they come, those without weights too.
         let layers = weights.pp("decoder.layers");
         let conv_in = Conv2d::load(&layers.pp(0), channels, width, 3)?;

@@ -3,7 +3,7 @@ use std::path::{Path, PathBuf};
 use candle_core::{DType, Device, Tensor};
 use serde_json::{Value, json};
 
-use super::{PreviewDecoder, fewer};
+use super::PreviewDecoder;
 use crate::checkpoint::Checkpoint;
 use crate::{LoadError, Source, golden, ops};
 
@@ -107,29 +107,4 @@ fn what_we_cannot_do_is_an_error_that_names_field_and_value() {
     assert!(error.contains("decoder.layers."), "{error}");
     let error = read("decoder_block_out_channels", json!([9, 9, 9, 9])).unwrap_err().to_string();
     assert!(error.contains("decoder.layers.0.bias has shape [8]"), "{error}");
-}
-
-#[test]
-fn fewer_latents_are_means_of_squares() {
-    let latents = |height, width| {
-        let n = (height * width) as u32;
-        let values = Tensor::arange(0u32, n, &Device::Cpu).unwrap().to_dtype(DType::F32).unwrap();
-        values.reshape((1, 1, height, width)).unwrap()
-    };
-    for (sides, want) in [
-        ((16, 64), (16, 64)),
-        ((31, 31), (31, 31)),
-        ((32, 40), (16, 20)),
-        ((64, 66), (16, 17)),
-        ((128, 64), (32, 16)),
-    ] {
-        let fewer = fewer(&latents(sides.0, sides.1)).unwrap();
-        assert_eq!(fewer.dims(), [1, 1, want.0, want.1], "{sides:?}");
-    }
-    let rows =
-        fewer(&latents(64, 66)).unwrap().squeeze(0).unwrap().squeeze(0).unwrap().to_vec2::<f32>().unwrap();
-    // Rows are 66 apart: one and a half rows and columns from the first of the square.
-    assert_eq!(rows[0][0], 1.5 * 66.0 + 1.5);
-    // The last square of the row lacks two columns.
-    assert_eq!(rows[0][16], 1.5 * 66.0 + 64.75);
 }

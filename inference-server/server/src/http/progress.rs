@@ -64,16 +64,16 @@ async fn produce(app: &Arc<App>, mut accepted: Accepted, log: &mut RequestLog, s
                     let Progress { done, total, .. } = *progress.borrow_and_update();
                     send(&sender, "step", &json!({"step": done, "of": total})).await;
                 }
-                // Before the picture: all previews are there when it is.
-                Some(preview) = previews.recv() => {
-                    log.sent(preview.file.len());
-                    send(&sender, "preview", &event(&preview)).await;
-                }
+                Some(preview) = previews.recv() => send_preview(&sender, log, &preview).await,
                 result = &mut drawing => break result,
                 _ = alive.tick() => { let _ = sender.send(Bytes::from_static(b": alive\n\n")).await; }
             }
         }
     };
+    // All of them are there when the picture is.
+    while let Ok(preview) = previews.try_recv() {
+        send_preview(&sender, log, &preview).await;
+    }
     match result {
         Ok(Encoded { file, drawn, encode }) => {
             log.timings(drawn.queued, drawn.timings, encode);
@@ -98,16 +98,18 @@ async fn produce(app: &Arc<App>, mut accepted: Accepted, log: &mut RequestLog, s
     }
 }
 
-fn event(preview: &Preview) -> Value {
+async fn send_preview(sender: &mpsc::Sender<Bytes>, log: &mut RequestLog, preview: &Preview) {
     let Preview { file, width, height, done, total } = preview;
-    json!({
+    log.sent(file.len());
+    let event = json!({
         "step": done,
         "of": total,
         "width": width,
         "height": height,
         "media_type": ImageFormat::Jpeg.media_type(),
         "image": STANDARD.encode(file),
-    })
+    });
+    send(sender, "preview", &event).await;
 }
 
 /// JSON has no line breaks of its own here, so one `data:` line carries it.
