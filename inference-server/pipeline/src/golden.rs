@@ -20,8 +20,12 @@ fn tests() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests")
 }
 
+pub(crate) fn folder(name: &str) -> PathBuf {
+    tests().join("checkpoints").join(name)
+}
+
 pub(crate) fn checkpoint(name: &str) -> Checkpoint {
-    Checkpoint::open(&Source::Directory(tests().join("checkpoints").join(name))).unwrap()
+    Checkpoint::open(&Source::Directory(folder(name))).unwrap()
 }
 
 /// Tensors by name.

@@ -34,6 +34,8 @@ pub struct Evaluated {
 pub struct Job {
     /// `(1, channels, height, width)` in f32.
     pub(crate) latents: Tensor,
+    /// What the last evaluation took the clean latents for; nothing before the first.
+    pub(crate) predicted: Option<Tensor>,
     /// The negative prompt first when guidance is on.
     pub(crate) prompt: Prompt,
     pub(crate) guidance: Guidance,
@@ -77,6 +79,14 @@ impl Job {
     /// What the caller should know, for people: such as a prompt that was cut at 77 tokens.
     pub fn warnings(&self) -> &[String] {
         &self.warnings
+    }
+
+    /// The best guess of what the latents will be in the end: the noise, before the first evaluation.
+    pub(crate) fn clean(&self) -> &Tensor {
+        match &self.predicted {
+            Some(predicted) if !self.is_done() => predicted,
+            _ => &self.latents,
+        }
     }
 
     /// Rows of the UNet's batch that the next evaluation needs.

@@ -29,6 +29,7 @@ mod noise;
 mod ops;
 mod options;
 mod pipeline;
+mod preview;
 pub mod profile;
 mod request;
 pub mod scheduler;

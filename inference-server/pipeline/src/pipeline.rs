@@ -1,7 +1,9 @@
 //! The pipeline: load once, then start jobs, step them, finish them.
 
+mod preview;
 mod step;
 
+use std::sync::OnceLock;
 use std::time::Instant;
 
 use candle_core::{DType, Device, Tensor};
@@ -11,6 +13,7 @@ use crate::checkpoint::{Checkpoint, ModelIndex, Weights};
 use crate::guidance::Guidance;
 use crate::noise::TorchGenerator;
 use crate::options::Placement;
+use crate::preview::{PreviewDecoder, Projection};
 use crate::scheduler::{Scheduler, SchedulerConfig};
 use crate::text_encoder::TextEncoder;
 use crate::tokenizer::Tokenizer;
@@ -28,6 +31,9 @@ pub struct Pipeline {
     text_encoder: TextEncoder,
     unet: UNet,
     vae: Vae,
+    preview: Option<PreviewDecoder>,
+    /// What previews are made with where there is no decoder for them.
+    projection: OnceLock<Projection>,
     scheduler: SchedulerConfig,
     device: Device,
     info: ModelInfo,
@@ -55,6 +61,7 @@ impl Pipeline {
         let vae_dtype = if dtype == DType::F16 { DType::F32 } else { dtype };
         let vae_weights = checkpoint.weights("vae", vae_dtype, &device)?;
         let vae = Vae::load(checkpoint.config("vae/config.json")?, &vae_weights)?;
+        let preview = PreviewDecoder::load(&checkpoint, vae.channels(), vae_dtype, &device)?;
         [&text_weights, &unet_weights, &vae_weights].into_iter().for_each(Weights::done);
         check_parts(&text_encoder, &tokenizer, &unet, &vae)?;
 
@@ -75,7 +82,8 @@ impl Pipeline {
             precision: Precision::of(dtype),
             parameters: [&text_weights, &unet_weights, &vae_weights].iter().map(|w| w.parameters()).sum(),
         };
-        Ok(Self { tokenizer, text_encoder, unet, vae, scheduler, device, info })
+        let projection = OnceLock::new();
+        Ok(Self { tokenizer, text_encoder, unet, vae, preview, projection, scheduler, device, info })
     }
 
     /// Facts and defaults.
@@ -131,6 +139,7 @@ impl Pipeline {
         };
         let mut job = Job {
             latents: latents.to_device(&self.device)?,
+            predicted: None,
             prompt,
             guidance,
             cache: Cache::new(request.cache_interval),

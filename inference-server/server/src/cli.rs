@@ -241,6 +241,9 @@ pub struct GenerateArgs {
     /// Leave the parameters (prompt, seed, ...) out of the picture.
     #[arg(long, env = "DIFFUSION_NO_METADATA")]
     pub no_metadata: bool,
+    /// Write so many previews, 0 to 20, beside the picture: FILE.preview-01.jpg and so on [default: 0].
+    #[arg(long, env = "DIFFUSION_PREVIEWS", value_name = "N")]
+    pub previews: Option<u64>,
     /// Which model.
     #[command(flatten)]
     pub model: ModelArgs,

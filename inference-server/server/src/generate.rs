@@ -10,6 +10,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::cli::{DrawArgs, GenerateArgs};
 use crate::params::{self, Defaults, Drawing, FieldProblem, Fields, Limits};
+use crate::previews::is_due;
 
 /// Why there is no picture.
 #[derive(Debug, thiserror::Error)]
@@ -47,7 +48,7 @@ pub fn run(args: &GenerateArgs) -> Result<(), GenerateError> {
     let info = pipeline.info();
     // One's own machine may work as long as one likes; what is left is what the model can do.
     let limits = Limits { steps: u64::MAX, pixels: 1 << 32, prompt_chars: usize::MAX, image_pixels: 1 << 28 };
-    let Drawing { mut request, image, metadata } =
+    let Drawing { mut request, image, metadata, previews } =
         params::resolve(fields, info, &limits, &Defaults::default(), crate::random::seed())
             .map_err(GenerateError::Flags)?;
     if let Some((file, strength)) = image {
@@ -55,6 +56,7 @@ pub fn run(args: &GenerateArgs) -> Result<(), GenerateError> {
             .map_err(|problem| GenerateError::Flags(vec![FieldProblem::new("image", problem)]))?;
         request.init = Some(InitImage { image, strength });
     }
+    output.check_previews(previews, args.force)?;
     pipeline.check(&request).map_err(|problem| GenerateError::Flags(vec![problem.into()]))?;
 
     let bar = bar(args.quiet);
@@ -63,9 +65,15 @@ pub fn run(args: &GenerateArgs) -> Result<(), GenerateError> {
         bar.suspend(|| eprintln!("warning: {warning}"));
     }
     bar.set_length(job.total() as u64);
+    let mut drawn = 0;
     while !job.is_done() {
         pipeline.step(std::slice::from_mut(&mut job))?;
         bar.set_position(job.done() as u64);
+        if is_due(job.done(), job.total(), previews) {
+            drawn += 1;
+            let file = pipeline.preview(&job)?.encode(ImageFormat::Jpeg, None)?;
+            output.write_preview(drawn, &file, args.force)?;
+        }
     }
     let picture = pipeline.finish(&mut job)?;
     bar.finish_and_clear();
@@ -140,6 +148,7 @@ fn fields(args: &GenerateArgs) -> Result<Fields, GenerateError> {
         image,
         strength,
         metadata: Some(!args.no_metadata),
+        previews: args.previews,
     })
 }
 
@@ -186,6 +195,29 @@ impl Output {
             return Err(GenerateError::Flags(vec![FieldProblem::new("output", problem)]));
         }
         Ok(Self { path: Some(path), format })
+    }
+
+    /// Whether so many previews can be written: they have names if the picture has one.
+    fn check_previews(&self, previews: usize, force: bool) -> Result<(), GenerateError> {
+        if previews > 0 && self.path.is_none() {
+            let problem =
+                "are files beside the picture's: give it a name with --output, or leave previews out";
+            return Err(GenerateError::Flags(vec![FieldProblem::new("previews", problem)]));
+        }
+        let mut paths = (1..=previews).filter_map(|number| self.preview(number));
+        match paths.find(|path| !force && path.exists()) {
+            Some(path) => Err(GenerateError::Exists(path)),
+            None => Ok(()),
+        }
+    }
+
+    /// `apple.png` to `apple.preview-01.jpg`.
+    fn preview(&self, number: usize) -> Option<PathBuf> {
+        self.path.as_ref().map(|path| path.with_extension(format!("preview-{number:02}.jpg")))
+    }
+
+    fn write_preview(&self, number: usize, file: &[u8], force: bool) -> Result<(), GenerateError> {
+        Self { path: self.preview(number), format: ImageFormat::Jpeg }.write(file, force)
     }
 
     fn name(&self) -> String {

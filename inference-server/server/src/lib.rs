@@ -11,6 +11,7 @@ pub mod http;
 mod logging;
 pub mod metrics;
 pub mod params;
+mod previews;
 mod random;
 pub mod serve;
 mod threads;

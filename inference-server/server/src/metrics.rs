@@ -53,6 +53,7 @@ pub struct Metrics {
     queue_seconds: Gauge<f64, AtomicU64>,
     step_seconds: Histogram,
     batch: Histogram,
+    preview_seconds: Histogram,
     picture_seconds: Histogram,
     cancelled: Counter,
     panics: Counter,
@@ -73,6 +74,7 @@ impl Metrics {
             queue_seconds: Gauge::default(),
             step_seconds: Histogram::new(exponential_buckets(0.005, 2.0, 14)),
             batch: Histogram::new([1.0, 2.0, 3.0, 4.0, 6.0, 8.0, 12.0, 16.0]),
+            preview_seconds: Histogram::new(exponential_buckets(0.001, 2.0, 14)),
             picture_seconds: Histogram::new(exponential_buckets(0.05, 2.0, 15)),
             cancelled: Counter::default(),
             panics: Counter::default(),
@@ -102,6 +104,11 @@ impl Metrics {
             metrics.step_seconds.clone(),
         );
         registry.register("batch_size", "Requests advanced together by one step", metrics.batch.clone());
+        registry.register(
+            "preview_seconds",
+            "Time of one preview, decoded and encoded",
+            metrics.preview_seconds.clone(),
+        );
         registry.register(
             "picture_seconds",
             "From acceptance to the finished picture",
@@ -143,6 +150,10 @@ impl Metrics {
     pub(crate) fn stepped(&self, batch: usize, time: Duration) {
         self.step_seconds.observe(time.as_secs_f64());
         self.batch.observe(batch as f64);
+    }
+
+    pub(crate) fn previewed(&self, time: Duration) {
+        self.preview_seconds.observe(time.as_secs_f64());
     }
 
     pub(crate) fn drawn(&self, time: Duration) {

@@ -11,13 +11,20 @@ pub const INDEX: &str = "model_index.json";
 /// Parts with weights.
 pub const COMPONENTS: [&str; 3] = ["text_encoder", "unet", "vae"];
 
+/// A part that few checkpoints have, with a config and weights: what previews are decoded with.
+pub const PREVIEW_DECODER: &str = "preview_decoder";
+
 /// What is read besides weights and the tokenizer, and has to be there.
 pub const CONFIGS: [&str; 4] =
     ["scheduler/scheduler_config.json", "text_encoder/config.json", "unet/config.json", "vae/config.json"];
 
 /// What is read where it is there.
-pub const OPTIONAL: [&str; 3] =
-    ["generation_config.json", "tokenizer/special_tokens_map.json", "tokenizer/tokenizer_config.json"];
+pub const OPTIONAL: [&str; 4] = [
+    "generation_config.json",
+    "preview_decoder/config.json",
+    "tokenizer/special_tokens_map.json",
+    "tokenizer/tokenizer_config.json",
+];
 
 /// A tokenizer is the first of these sets whose files are there.
 pub const TOKENIZERS: [&[&str]; 2] =

@@ -2,6 +2,7 @@
 
 use candle_core::{Result, Tensor};
 use diffusion_kernels::Level;
+use rayon::prelude::*;
 
 use super::cpu::{self, Number, for_type};
 use crate::LoadError;
@@ -53,6 +54,24 @@ impl Activation {
             Self::QuickGelu => x * candle_nn::ops::sigmoid(&(x * 1.702)?)?,
         }
     }
+}
+
+/// `max(x, 0)` of every number; what is not a number stays.
+pub(super) fn relu(x: &Tensor) -> Result<Tensor> {
+    if super::on_kernels(x.device()) {
+        return for_type!(x.dtype(), positive(x));
+    }
+    x.relu()
+}
+
+fn positive<T: Number>(x: &Tensor) -> Result<Tensor> {
+    /// Numbers that are worth another thread's while.
+    const MANY: usize = 1 << 14;
+    let zero = T::default();
+    let numbers = cpu::with_numbers::<T, Vec<T>>(x, |x| {
+        Ok(x.par_iter().with_min_len(MANY).map(|&x| if x < zero { zero } else { x }).collect())
+    })?;
+    Tensor::from_vec(numbers, x.dims(), x.device())
 }
 
 fn apply<T: Number>(activation: Activation, x: &Tensor) -> Result<Tensor> {

@@ -80,6 +80,15 @@ impl Conv2d {
         padding: Padding,
     ) -> Loaded<Self> {
         let bias = weights.tensor("bias", &[outputs])?;
+        Self::with_bias(weights, [inputs, outputs, kernel, stride], padding, bias)
+    }
+
+    fn with_bias(
+        weights: &Weights,
+        [inputs, outputs, kernel, stride]: [usize; 4],
+        padding: Padding,
+        bias: Tensor,
+    ) -> Loaded<Self> {
         let (before, after) = match padding {
             Padding::Same(n) => (n, n),
             Padding::RightAndBottom => (0, 1),
@@ -101,12 +110,22 @@ impl Conv2d {
 
     /// A 3x3 convolution whose input is enlarged first, mostly to twice its sides.
     pub(crate) fn enlarging(weights: &Weights, inputs: usize, outputs: usize) -> Loaded<Self> {
+        Self::enlarging_with(weights, inputs, outputs, weights.tensor("bias", &[outputs])?)
+    }
+
+    /// As [`Self::enlarging`], without a bias.
+    pub(crate) fn enlarging_without_bias(weights: &Weights, inputs: usize, outputs: usize) -> Loaded<Self> {
+        let bias = Tensor::zeros(outputs, weights.dtype(), weights.device())?;
+        Self::enlarging_with(weights, inputs, outputs, bias)
+    }
+
+    fn enlarging_with(weights: &Weights, inputs: usize, outputs: usize, bias: Tensor) -> Loaded<Self> {
         if !cpu::computes(weights) {
-            return Self::load(weights, inputs, outputs, 3);
+            return Self::with_bias(weights, [inputs, outputs, 3, 1], Padding::Same(1), bias);
         }
         let shape = ConvShape { outputs, inputs, kernel: 3, stride: 1, before: 1, after: 1 };
         let kind = Kind::Packed {
-            bias: cpu::numbers(&weights.tensor("bias", &[outputs])?)?,
+            bias: cpu::numbers(&bias)?,
             weight: for_type!(weights.dtype(), pack_doubling(weights, shape))?,
             otherwise: Some(Otherwise { packed: Arc::default(), weights: weights.clone() }),
         };

@@ -49,6 +49,11 @@ impl FeatureMap {
         super::on_kernels(self.tensor.device())
     }
 
+    /// `max(x, 0)` of every number.
+    pub(crate) fn relu(&self) -> Result<Self> {
+        Ok(Self { tensor: super::activation::relu(&self.tensor)?, shape: self.shape })
+    }
+
     /// Height and width.
     pub(crate) fn size(&self) -> (usize, usize) {
         (self.shape.height, self.shape.width)

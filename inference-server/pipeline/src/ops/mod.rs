@@ -23,6 +23,8 @@ pub(crate) use linear::Linear;
 pub(crate) use map::FeatureMap;
 pub(crate) use merge::Merge;
 pub(crate) use norm::{GroupNorm, LayerNorm};
+#[cfg(test)]
+pub(crate) use tests::on_candle;
 
 /// Whether our own kernels compute on a device.
 fn on_kernels(device: &Device) -> bool {

@@ -6,6 +6,7 @@ use candle_core::{Result, Tensor};
 
 use super::Pipeline;
 use crate::ops::FeatureMap;
+use crate::scheduler::combine;
 use crate::unet::Prompt;
 use crate::{Error, Job};
 
@@ -77,6 +78,8 @@ impl Together<'_> {
         for job in &mut self.jobs {
             let rows = job.rows();
             let guided = job.guidance.combine(&output.narrow(0, row, rows)?)?;
+            let (of_latents, of_output) = job.scheduler.clean_weights();
+            job.predicted = Some(combine(&[(of_latents, &job.latents), (of_output, &guided)])?);
             job.latents = job.scheduler.step(&guided, &job.latents, &mut job.generator)?;
             if reused {
                 job.cache.reused();

@@ -103,6 +103,10 @@ impl Scheduler for DpmSolverMultistep {
         self.base.add_noise(clean, noise)
     }
 
+    fn clean_weights(&self) -> (f64, f64) {
+        self.base.clean_weights(self.prediction)
+    }
+
     fn step(&mut self, output: &Tensor, latents: &Tensor, noise: &mut TorchGenerator) -> Result<Tensor> {
         let index = self.base.walk.advance()?;
         let from = self.base.alpha_sigma(index);

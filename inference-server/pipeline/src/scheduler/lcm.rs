@@ -51,6 +51,11 @@ impl Scheduler for Lcm {
         combine(&[(alpha.sqrt(), clean), ((1.0 - alpha).sqrt(), noise)])
     }
 
+    fn clean_weights(&self) -> (f64, f64) {
+        let alpha = self.alphas.at(self.walk.timestep());
+        self.prediction.clean(alpha.sqrt(), (1.0 - alpha).sqrt())
+    }
+
     fn step(&mut self, output: &Tensor, latents: &Tensor, noise: &mut TorchGenerator) -> Result<Tensor> {
         let timestep = self.walk.timestep();
         let index = self.walk.advance()?;

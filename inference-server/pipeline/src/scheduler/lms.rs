@@ -66,6 +66,10 @@ impl Scheduler for Lms {
         self.base.scale_model_input(latents)
     }
 
+    fn clean_weights(&self) -> (f64, f64) {
+        self.base.clean_weights()
+    }
+
     fn step(&mut self, output: &Tensor, latents: &Tensor, _noise: &mut TorchGenerator) -> Result<Tensor> {
         let index = self.base.walk.advance()?;
         let sigmas = &self.base.sigmas;

@@ -27,6 +27,7 @@ mod walk;
 
 use candle_core::{Result, Tensor};
 
+pub(crate) use combine::combine;
 pub(crate) use config::SchedulerConfig;
 
 use crate::noise::TorchGenerator;
@@ -57,6 +58,10 @@ pub(crate) trait Scheduler: Send {
     fn scale_model_input(&self, latents: &Tensor) -> Result<Tensor> {
         Ok(latents.clone())
     }
+
+    /// Weights `(of the latents, of the output)` that make the clean latents which the model's output for the next evaluation
+    /// stands for; the latents are those before it, not scaled. Limits on clean latents are not in them.
+    fn clean_weights(&self) -> (f64, f64);
 
     /// The latents after the next evaluation, from the model's output for it and the latents before it (not scaled).
     /// Fresh noise, if any, comes from `noise`. An error when no evaluation is left.

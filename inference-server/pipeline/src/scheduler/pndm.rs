@@ -178,6 +178,11 @@ impl Scheduler for Pndm {
         combine(&[(alpha.sqrt(), clean), ((1.0 - alpha).sqrt(), noise)])
     }
 
+    fn clean_weights(&self) -> (f64, f64) {
+        let alpha = self.alpha(self.walk.timestep());
+        self.prediction.clean(alpha.sqrt(), (1.0 - alpha).sqrt())
+    }
+
     fn step(&mut self, output: &Tensor, latents: &Tensor, _noise: &mut TorchGenerator) -> Result<Tensor> {
         let (done, timestep) = (self.walk.done(), self.walk.timestep());
         self.walk.advance()?;

@@ -35,6 +35,14 @@ impl SigmaWalk {
         combine(&[(1.0 / self.sigmas[self.walk.index()].hypot(1.0), latents)])
     }
 
+    /// As [`super::Scheduler::clean_weights`].
+    pub(crate) fn clean_weights(&self) -> (f64, f64) {
+        let sigma = self.sigmas[self.walk.index()];
+        let scale = 1.0 / sigma.hypot(1.0);
+        let (of_latents, of_output) = self.prediction.clean(scale, sigma * scale);
+        (of_latents * scale, of_output)
+    }
+
     /// `(latents - clean) / sigma` at noise level `sigma`.
     pub(crate) fn derivative(
         &self,

@@ -4,6 +4,7 @@
 use candle_core::{Result, Tensor};
 
 use super::combine::combine;
+use super::prediction::Prediction;
 use super::walk::Walk;
 
 pub(crate) struct SolverWalk {
@@ -17,6 +18,12 @@ impl SolverWalk {
     pub(crate) fn alpha_sigma(&self, index: usize) -> (f64, f64) {
         let alpha = 1.0 / self.levels[index].hypot(1.0);
         (alpha, self.levels[index] * alpha)
+    }
+
+    /// As [`super::Scheduler::clean_weights`].
+    pub(crate) fn clean_weights(&self, prediction: Prediction) -> (f64, f64) {
+        let (alpha, sigma) = self.alpha_sigma(self.walk.index());
+        prediction.clean(alpha, sigma)
     }
 
     /// `lambda` at `to` less `lambda` at `from`; infinite when `to` is free of noise.

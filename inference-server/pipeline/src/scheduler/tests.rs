@@ -11,6 +11,7 @@ use crate::FieldError;
 use crate::checkpoint::ConfigFile;
 use crate::noise::TorchGenerator;
 
+mod clean;
 mod configs;
 mod properties;
 mod requests;

@@ -29,6 +29,7 @@ fuzz_target!(|body: &[u8]| {
             Err(problems) => assert!(!problems.is_empty()),
             Ok(drawing) => {
                 let r = &drawing.request;
+                assert!(drawing.previews <= 20);
                 assert!((1..=150).contains(&r.steps) && r.width * r.height <= 1 << 14);
                 assert!(r.width % 8 == 0 && r.height % 8 == 0 && r.guidance_scale.is_finite());
                 if let Some((file, strength)) = drawing.image {

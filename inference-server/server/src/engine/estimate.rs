@@ -17,13 +17,19 @@ pub(super) struct Work {
     pub(super) steps: f64,
     /// Pixels to encode and decode.
     pub(super) pixels: f64,
+    /// Pixels of the picture for each of its previews.
+    pub(super) previews: f64,
 }
 
 impl Work {
     /// What a request will need; the scheduler may turn out to evaluate a few times more.
-    pub(super) fn of(request: &Request) -> Self {
+    pub(super) fn of(request: &Request, previews: usize) -> Self {
         let kept = request.init.as_ref().map_or(1.0, |init| init.strength);
-        Self { steps: per_evaluation(request) * request.steps as f64 * kept, pixels: pixels(request) }
+        Self {
+            steps: per_evaluation(request) * request.steps as f64 * kept,
+            pixels: pixels(request),
+            previews: pixels(request) * previews as f64,
+        }
     }
 }
 
@@ -45,6 +51,7 @@ pub(super) fn per_evaluation(request: &Request) -> f64 {
 pub(super) struct Rates {
     steps: Option<f64>,
     pixels: Option<f64>,
+    previews: Option<f64>,
 }
 
 impl Rates {
@@ -56,12 +63,18 @@ impl Rates {
         self.pixels = mean(self.pixels, pixels, time);
     }
 
+    pub(super) fn previewed(&mut self, pixels: f64, time: Duration) {
+        self.previews = mean(self.previews, pixels, time);
+    }
+
     pub(super) fn is_measured(&self) -> bool {
         self.steps.is_some() && self.pixels.is_some()
     }
 
     pub(super) fn seconds(&self, work: Work) -> f64 {
-        work.steps * self.steps.unwrap_or(0.0) + work.pixels * self.pixels.unwrap_or(0.0)
+        work.steps * self.steps.unwrap_or(0.0)
+            + work.pixels * self.pixels.unwrap_or(0.0)
+            + work.previews * self.previews.unwrap_or(0.0)
     }
 }
 
@@ -92,11 +105,13 @@ mod tests {
     #[test]
     fn the_estimate_follows_the_measurements() {
         let mut rates = Rates::default();
-        let work = Work { steps: 1000.0, pixels: 10.0 };
+        let work = Work { steps: 1000.0, pixels: 10.0, previews: 0.0 };
         assert_eq!(rates.seconds(work), 0.0);
         rates.stepped(100.0, Duration::from_secs(1));
         rates.coded(10.0, Duration::from_secs(3));
+        rates.previewed(20.0, Duration::from_secs(1));
         assert_eq!(rates.seconds(work), 13.0);
+        assert_eq!(rates.seconds(Work { previews: 40.0, ..work }), 15.0);
         for _ in 0..50 {
             rates.stepped(50.0, Duration::from_secs(1));
         }

@@ -15,6 +15,8 @@ pub(super) struct Active<J> {
     pub(super) order: Order,
     pub(super) job: J,
     pub(super) queued: std::time::Duration,
+    /// Time that went into its previews.
+    pub(super) previews: std::time::Duration,
 }
 
 pub(super) struct Lane<J> {

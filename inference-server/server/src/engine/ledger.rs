@@ -99,7 +99,7 @@ impl Ledger {
     }
 
     /// Writes a request down, or says when to come back. The time is that of the work ahead.
-    pub(super) fn admit(&self, request: &Request) -> Result<(Permit, Duration), Refused> {
+    pub(super) fn admit(&self, request: &Request, previews: usize) -> Result<(Permit, Duration), Refused> {
         let Bounds { max_queue, max_queue_time } = self.0.bounds;
         let mut book = self.0.lock();
         let (inside, ahead) = (book.inside.len(), seconds(book.seconds()));
@@ -112,7 +112,7 @@ impl Ledger {
         }
         let id = book.next;
         book.next += 1;
-        book.inside.insert(id, Work::of(request));
+        book.inside.insert(id, Work::of(request, previews));
         self.0.show(&book);
         Ok((Permit { id, ledger: self.clone() }, ahead))
     }
@@ -124,7 +124,7 @@ impl Ledger {
     /// Seconds for one request; nothing while nothing was measured.
     pub(super) fn estimate(&self, request: &Request) -> Option<f64> {
         let rates = self.0.lock().rates;
-        rates.is_measured().then(|| rates.seconds(Work::of(request)))
+        rates.is_measured().then(|| rates.seconds(Work::of(request, 0)))
     }
 
     pub(super) fn len(&self) -> usize {
@@ -206,20 +206,20 @@ mod tests {
     fn the_door_counts_work_and_says_honestly_when_to_come_back() {
         let ledger = ledger(10, 30);
         let request = Request { steps: 10, ..model().defaults("a") };
-        let work = Work::of(&request);
+        let work = Work::of(&request, 0);
         assert_eq!(work.steps, 64.0 * 64.0 * 2.0 * 10.0);
         // Ten steps take 20 seconds.
         ledger.measured(|rates| rates.stepped(work.steps, Duration::from_secs(20)));
-        let (first, ahead) = ledger.admit(&request).ok().unwrap();
+        let (first, ahead) = ledger.admit(&request, 0).ok().unwrap();
         assert_eq!(ahead, Duration::ZERO);
-        let (second, ahead) = ledger.admit(&request).ok().unwrap();
+        let (second, ahead) = ledger.admit(&request, 0).ok().unwrap();
         assert_eq!(ahead.as_secs(), 20);
-        let refused = ledger.admit(&request).err().unwrap();
+        let refused = ledger.admit(&request, 0).err().unwrap();
         assert_eq!(refused.retry_after(), 10, "{refused}");
         assert!(refused.to_string().contains("takes about 40 s"), "{refused}");
         // Half of the first is done: 30 seconds are ahead, which is allowed.
-        first.set(Work { steps: work.steps / 2.0, pixels: 0.0 });
-        let third = ledger.admit(&request).ok().unwrap().0;
+        first.set(Work { steps: work.steps / 2.0, pixels: 0.0, previews: 0.0 });
+        let third = ledger.admit(&request, 0).ok().unwrap().0;
         for permit in [&first, &second, &third, &first] {
             permit.release();
         }
@@ -230,20 +230,20 @@ mod tests {
     fn an_empty_house_lets_any_request_in_and_a_full_one_none() {
         let ledger = ledger(1, 0);
         ledger.measured(|rates| rates.stepped(1.0, Duration::from_secs(1000)));
-        let permit = ledger.admit(&model().defaults("a")).ok().unwrap().0;
+        let permit = ledger.admit(&model().defaults("a"), 0).ok().unwrap().0;
         assert!(matches!(
-            ledger.admit(&model().defaults("b")),
+            ledger.admit(&model().defaults("b"), 0),
             Err(Refused::Full { inside: 1, limit: 1, .. })
         ));
         permit.release();
-        assert!(ledger.admit(&model().defaults("b")).is_ok());
+        assert!(ledger.admit(&model().defaults("b"), 0).is_ok());
     }
 
     #[tokio::test]
     async fn idle_waits_for_the_last_one() {
         let ledger = ledger(5, 100);
         ledger.idle().await;
-        let permit = ledger.admit(&model().defaults("a")).ok().unwrap().0;
+        let permit = ledger.admit(&model().defaults("a"), 0).ok().unwrap().0;
         let waiter = tokio::spawn({
             let ledger = ledger.clone();
             async move { ledger.idle().await }

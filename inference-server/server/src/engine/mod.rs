@@ -45,6 +45,8 @@ pub struct Drawn {
     pub queued: Duration,
     /// The pipeline's timings.
     pub timings: Timings,
+    /// Time that went into its previews.
+    pub previews: Duration,
     /// What the caller should know.
     pub warnings: Vec<String>,
 }
@@ -91,9 +93,25 @@ pub struct Progress {
     pub total: usize,
 }
 
+/// A picture that is not finished.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Preview {
+    /// JPEG, which is small: a client that does not read leaves it in memory.
+    pub file: Vec<u8>,
+    /// Width in pixels.
+    pub width: u32,
+    /// Height in pixels.
+    pub height: u32,
+    /// UNet evaluations done.
+    pub done: usize,
+    /// UNet evaluations in all.
+    pub total: usize,
+}
+
 /// An accepted request. Dropping it cancels: the request leaves at the next step.
 pub struct Ticket {
     progress: watch::Receiver<Progress>,
+    previews: PreviewReceiver,
     reply: oneshot::Receiver<Result<Drawn, Failure>>,
     permit: Permit,
     /// Seconds of work ahead of it when it was accepted.
@@ -109,6 +127,12 @@ impl Ticket {
         (&mut self.reply).await.unwrap_or(Err(Failure::Stopped))
     }
 
+    /// Its previews, as they are drawn, all of them before the picture; once.
+    pub fn previews(&mut self) -> PreviewReceiver {
+        let (_, closed) = tokio::sync::mpsc::channel(1);
+        std::mem::replace(&mut self.previews, closed)
+    }
+
     /// How far it is, as it goes.
     pub fn progress(&self) -> watch::Receiver<Progress> {
         self.progress.clone()
@@ -122,9 +146,15 @@ impl Drop for Ticket {
     }
 }
 
+/// Where previews arrive.
+pub type PreviewReceiver = tokio::sync::mpsc::Receiver<Preview>;
+
 /// What goes to the thread.
 struct Order {
     request: Request,
+    /// How many previews are wanted, and where they go: there is room for all, so that the thread never waits.
+    previews: usize,
+    preview: tokio::sync::mpsc::Sender<Preview>,
     accepted: Instant,
     permit: Permit,
     progress: watch::Sender<Progress>,
@@ -189,8 +219,16 @@ impl Engine {
     /// # Errors
     /// When it has to come back later, and how much later.
     pub fn submit(&self, request: Request) -> Result<Ticket, Refused> {
+        self.submit_with_previews(request, 0)
+    }
+
+    /// Lets a request in that wants so many previews.
+    ///
+    /// # Errors
+    /// As [`Self::submit`].
+    pub fn submit_with_previews(&self, request: Request, previews: usize) -> Result<Ticket, Refused> {
         self.shared.status.check(|| self.shared.ledger.ahead())?;
-        let (permit, ahead) = self.shared.ledger.admit(&request)?;
+        let (permit, ahead) = self.shared.ledger.admit(&request, previews)?;
         // Draining may have begun between the check and the admission; whoever drains looks at the ledger afterwards.
         if let Err(refused) = self.shared.status.check(|| ahead) {
             permit.release();
@@ -198,8 +236,15 @@ impl Engine {
         }
         let (progress, watch_progress) = watch::channel(Progress::default());
         let (reply, receive_reply) = oneshot::channel();
-        let ticket = Ticket { progress: watch_progress, reply: receive_reply, permit: permit.clone(), ahead };
-        let order = Order { request, accepted: Instant::now(), permit, progress, reply };
+        let (preview, receive_preview) = tokio::sync::mpsc::channel(previews.max(1));
+        let ticket = Ticket {
+            progress: watch_progress,
+            previews: receive_preview,
+            reply: receive_reply,
+            permit: permit.clone(),
+            ahead,
+        };
+        let order = Order { request, previews, preview, accepted: Instant::now(), permit, progress, reply };
         // If the thread is gone, the order and with it the reply's sender are dropped: the ticket gets `Stopped`.
         let _ = self.orders.send(order);
         Ok(ticket)

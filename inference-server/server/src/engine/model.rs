@@ -26,6 +26,11 @@ pub trait Model: 'static {
     /// # Errors
     /// When the numbers are not finite.
     fn finish(&self, job: &mut Self::Job) -> Result<Picture, Error>;
+    /// A small or rough picture of what a job is going to draw.
+    ///
+    /// # Errors
+    /// When the numbers are not finite.
+    fn preview(&self, job: &Self::Job) -> Result<Picture, Error>;
     /// Evaluations done and in all.
     fn progress(job: &Self::Job) -> (usize, usize);
     /// Where the time went.
@@ -64,6 +69,10 @@ impl Model for PipelineModel {
 
     fn finish(&self, job: &mut Job) -> Result<Picture, Error> {
         self.0.finish(job)
+    }
+
+    fn preview(&self, job: &Job) -> Result<Picture, Error> {
+        self.0.preview(job)
     }
 
     fn progress(job: &Job) -> (usize, usize) {

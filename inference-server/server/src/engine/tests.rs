@@ -66,6 +66,14 @@ impl Model for Fake {
         }
     }
 
+    fn preview(&self, job: &FakeJob) -> Result<Picture, Error> {
+        assert!(job.request.prompt != "panic at preview", "as asked");
+        match job.request.prompt.as_str() {
+            "previews are not finite" => Err(Error::NotFinite { stage: "VAE decoder" }),
+            _ => Ok(Picture { pixels: RgbImage::new(16, 8) }),
+        }
+    }
+
     fn progress(job: &FakeJob) -> (usize, usize) {
         (job.done, job.request.steps)
     }
@@ -130,6 +138,53 @@ async fn pictures_are_drawn_and_progress_is_told() {
     assert_eq!(*ticket.progress().borrow(), Progress { started: true, done: 5, total: 5 });
     soon(bench.engine.idle()).await;
     assert_eq!(bench.engine.unfinished(), 0);
+}
+
+#[tokio::test]
+async fn previews_wait_for_those_who_read_them_and_the_engine_does_not() {
+    let bench = Bench::new(false, 10).await;
+    let request = Request { steps: 40, ..info().defaults("a") };
+    let mut ticket = bench.engine.submit_with_previews(request.clone(), 20).unwrap();
+    // Nobody has read a preview when the picture is there.
+    let drawn = soon(ticket.picture()).await.unwrap();
+    assert!(drawn.previews > Duration::ZERO);
+    let mut previews = ticket.previews();
+    let mut read = Vec::new();
+    while let Some(preview) = soon(previews.recv()).await {
+        assert_eq!((preview.width, preview.height, preview.total), (16, 8, 40));
+        assert_eq!(image::load_from_memory(&preview.file).unwrap().to_rgb8().dimensions(), (16, 8));
+        read.push(preview.done);
+    }
+    assert_eq!(read, (1..=20).map(|n| (n * 40usize).div_ceil(21)).collect::<Vec<_>>());
+    assert!(soon(ticket.previews().recv()).await.is_none(), "they come once");
+
+    let mut without = bench.engine.submit(request.clone()).unwrap();
+    assert_eq!(soon(without.picture()).await.unwrap().previews, Duration::ZERO);
+    assert!(soon(without.previews().recv()).await.is_none());
+
+    let counted = "diffusion_preview_seconds_count 20";
+    assert!(bench.engine.shared.metrics.text().contains(counted));
+    let mut careless = bench.engine.submit_with_previews(request, 20).unwrap();
+    drop(careless.previews());
+    soon(careless.picture()).await.unwrap();
+    assert!(bench.engine.shared.metrics.text().contains(counted), "nobody wanted them");
+}
+
+#[tokio::test]
+async fn a_preview_that_fails_costs_no_picture() {
+    let bench = Bench::new(false, 10).await;
+    for prompt in ["previews are not finite", "panic at preview"] {
+        let request = Request { steps: 5, ..info().defaults(prompt) };
+        let mut ticket = loop {
+            match bench.engine.submit_with_previews(request.clone(), 3) {
+                Ok(ticket) => break ticket,
+                Err(_) => tokio::task::yield_now().await,
+            }
+        };
+        assert_eq!(soon(ticket.picture()).await.unwrap().picture.pixels.dimensions(), (64, 64));
+        assert!(soon(ticket.previews().recv()).await.is_none(), "{prompt}");
+    }
+    assert!(bench.engine.shared.metrics.text().contains("diffusion_panics_total 1"));
 }
 
 #[tokio::test]

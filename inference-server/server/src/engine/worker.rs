@@ -5,11 +5,12 @@ use std::sync::Arc;
 use std::sync::mpsc::Receiver;
 use std::time::{Duration, Instant};
 
-use diffusion_pipeline::{Error, LoadError, Picture, Request};
+use diffusion_pipeline::{Error, ImageFormat, LoadError, Request};
 
 use super::estimate::{Work, per_evaluation, pixels};
 use super::lanes::{Active, Lane, Lanes};
-use super::{Drawn, EngineError, Failure, Model, Options, Order, Phase, Progress, Shared};
+use super::{Drawn, EngineError, Failure, Model, Options, Order, Phase, Preview, Progress, Shared};
+use crate::previews::is_due;
 
 /// Steps of the warm-up picture: every part of the model runs, and the second step is no longer a cold one.
 const WARM_UP_STEPS: usize = 2;
@@ -64,6 +65,7 @@ impl<M: Model> Worker<M> {
                 let mut turn = Turn { model: &self.model, shared: &self.shared, panicked: false };
                 turn.begin(lane, self.max_batch);
                 turn.step(lane);
+                turn.preview(lane);
                 turn.finish(lane);
                 self.panicked = turn.panicked;
             }
@@ -91,14 +93,20 @@ impl<M: Model> Worker<M> {
             let began = Instant::now();
             model.finish(&mut job)?;
             coded += began.elapsed();
-            Ok::<_, Error>((coded, step))
+            let began = Instant::now();
+            // A model whose previews fail still draws pictures.
+            let preview = preview(model, &job).is_ok().then(|| began.elapsed());
+            Ok::<_, Error>((coded, step, preview))
         };
-        let (coded, step) = guarded(draw)
+        let (coded, step, preview) = guarded(draw)
             .map_err(EngineError::WarmUp)?
             .map_err(|error| EngineError::WarmUp(error.to_string()))?;
         self.shared.ledger.measured(|rates| {
             rates.stepped(per_evaluation(request), step);
             rates.coded(pixels(request), coded);
+            if let Some(preview) = preview {
+                rates.previewed(pixels(request), preview);
+            }
         });
         self.shared.status.set(Phase::Ready);
         Ok(())
@@ -120,7 +128,7 @@ impl<M: Model> Turn<'_, M> {
             let queued = order.accepted.elapsed();
             match self.call(|model| model.start(&order.request)) {
                 Ok(job) => {
-                    let active = Active { order, job, queued };
+                    let active = Active { order, job, queued, previews: Duration::ZERO };
                     active.tell::<M>();
                     lane.active.push(active);
                 }
@@ -160,6 +168,33 @@ impl<M: Model> Turn<'_, M> {
         lane.serve(work);
     }
 
+    /// Hands out the previews that are due after a step.
+    fn preview(&mut self, lane: &mut Lane<M::Job>) {
+        for active in &mut lane.active {
+            let (done, total) = M::progress(&active.job);
+            let Order { previews, ref preview, .. } = active.order;
+            if !is_due(done, total, previews) || preview.is_closed() {
+                continue;
+            }
+            let began = Instant::now();
+            let drawn = self.call(|model| self::preview(model, &active.job));
+            let time = began.elapsed();
+            active.previews += time;
+            match drawn {
+                Ok((file, (width, height))) => {
+                    self.shared.ledger.measured(|rates| rates.previewed(pixels(&active.order.request), time));
+                    self.shared.metrics.previewed(time);
+                    // There is room; if nobody is there any more, nobody misses it.
+                    let _ = active.order.preview.try_send(Preview { file, width, height, done, total });
+                }
+                Err(_) => {
+                    tracing::warn!("that was a preview: the picture is drawn without any more of them");
+                    active.order.previews = 0;
+                }
+            }
+        }
+    }
+
     /// Decodes and hands out those that are done.
     fn finish(&mut self, lane: &mut Lane<M::Job>) {
         let mut index = 0;
@@ -168,25 +203,27 @@ impl<M: Model> Turn<'_, M> {
                 index += 1;
                 continue;
             }
-            let Active { order, mut job, queued } = lane.active.remove(index);
+            let Active { order, mut job, queued, previews } = lane.active.remove(index);
             if order.reply.is_closed() {
                 self.shared.metrics.cancelled(1);
                 continue;
             }
             match self.call(|model| model.finish(&mut job)) {
-                Ok(picture) => self.hand_out(order, &job, queued, picture),
+                Ok(picture) => {
+                    let (timings, warnings) = (M::timings(&job), M::warnings(&job));
+                    self.hand_out(order, Drawn { picture, queued, timings, previews, warnings });
+                }
                 Err(failure) => order.fail(failure),
             }
         }
     }
 
-    fn hand_out(&self, order: Order, job: &M::Job, queued: Duration, picture: Picture) {
-        let timings = M::timings(job);
+    fn hand_out(&self, order: Order, drawn: Drawn) {
+        let timings = drawn.timings;
         self.shared
             .ledger
             .measured(|rates| rates.coded(pixels(&order.request), timings.text + timings.decode));
         self.shared.metrics.drawn(order.accepted.elapsed());
-        let drawn = Drawn { picture, queued, timings, warnings: M::warnings(job) };
         order.answer(Ok(drawn));
     }
 
@@ -210,6 +247,12 @@ impl<M: Model> Turn<'_, M> {
     }
 }
 
+/// A preview as a JPEG, and its width and height.
+fn preview<M: Model>(model: &M, job: &M::Job) -> Result<(Vec<u8>, (u32, u32)), Error> {
+    let picture = model.preview(job)?;
+    Ok((picture.encode(ImageFormat::Jpeg, None)?, picture.pixels.dimensions()))
+}
+
 fn is_done<M: Model>(job: &M::Job) -> bool {
     let (done, total) = M::progress(job);
     done >= total
@@ -220,7 +263,9 @@ impl<J> Active<J> {
     fn tell<M: Model<Job = J>>(&self) {
         let (done, total) = M::progress(&self.job);
         let left = per_evaluation(&self.order.request) * total.saturating_sub(done) as f64;
-        self.order.permit.set(Work { steps: left, pixels: pixels(&self.order.request) });
+        let pixels = pixels(&self.order.request);
+        let previews = (done..total).filter(|done| is_due(*done, total, self.order.previews)).count();
+        self.order.permit.set(Work { steps: left, pixels, previews: pixels * previews as f64 });
         self.order.progress.send_replace(Progress { started: true, done, total });
     }
 }

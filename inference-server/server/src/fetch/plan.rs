@@ -1,7 +1,7 @@
 //! What is fetched: the files that the pipeline reads, and no others.
 
 use diffusion_pipeline::checkpoint::layout::{
-    self, COMPONENTS, CONFIGS, INDEX, OPTIONAL, TOKENIZERS, Variant, WeightsFile,
+    self, COMPONENTS, CONFIGS, INDEX, OPTIONAL, PREVIEW_DECODER, TOKENIZERS, Variant, WeightsFile,
 };
 
 use super::FetchError;
@@ -56,7 +56,7 @@ impl Planner<'_> {
     /// One set of weights for each component: the files themselves, and indexes whose shards are not known yet.
     pub(super) fn weights(&self) -> Result<(Vec<Wanted>, Vec<Wanted>), FetchError> {
         let (mut files, mut indexes) = (Vec::new(), Vec::new());
-        for component in COMPONENTS {
+        for component in self.components() {
             let places = layout::weights(component, self.variant);
             let found = places.iter().find_map(|place| Some((place, self.find(place.path())?)));
             match found {
@@ -77,7 +77,7 @@ impl Planner<'_> {
     /// Files that the pipeline would load instead of what was chosen, were they in the folder.
     pub(super) fn rivals(&self, chosen: &[Wanted]) -> Vec<String> {
         let mut rivals = Vec::new();
-        for component in COMPONENTS {
+        for component in self.components() {
             let places = layout::weights(component, Variant::Full).into_iter();
             let is_chosen = |path: &str| chosen.iter().any(|file| file.path == path);
             let before = places.map(|place| place.path().to_owned()).take_while(|path| !is_chosen(path));
@@ -87,6 +87,12 @@ impl Planner<'_> {
             TOKENIZERS.iter().take_while(|set| !chosen.iter().any(|file| set.contains(&&*file.path)));
         rivals.extend(tokenizer.flat_map(|set| set.iter().map(|path| (*path).to_owned())));
         rivals
+    }
+
+    /// Parts with weights, those that few models have only where they are.
+    fn components(&self) -> impl Iterator<Item = &'static str> {
+        let is_there = |part: &&str| self.find(&format!("{part}/config.json")).is_some();
+        COMPONENTS.into_iter().chain([PREVIEW_DECODER].into_iter().filter(is_there))
     }
 
     fn find(&self, path: &str) -> Option<Wanted> {
@@ -204,6 +210,16 @@ mod tests {
         assert_eq!(plan(&sd, Variant::Full).unwrap(), [&small[..], &full].concat());
         assert_eq!(plan(&sd, Variant::Fp16).unwrap(), [&small[..], &half].concat());
         assert_eq!(plan(&sd, Variant::Bf16).unwrap(), [&small[..], &half].concat());
+    }
+
+    #[test]
+    fn a_preview_decoder_is_fetched_where_there_is_one() {
+        let config = "preview_decoder/config.json";
+        let weights = "preview_decoder/diffusion_pytorch_model.safetensors";
+        let all = plan(&listing(SD.into_iter().chain([config, weights])), Variant::Full).unwrap();
+        assert!(all.iter().any(|path| path == config) && all.iter().any(|path| path == weights), "{all:?}");
+        let error = plan(&listing(SD.into_iter().chain([config])), Variant::Full).unwrap_err().to_string();
+        assert!(error.contains("preview_decoder has no safetensors weights"), "{error}");
     }
 
     #[test]

@@ -80,8 +80,12 @@ async fn accept(
     }
     drop(received);
     let seed = crate::random::seed();
-    let Drawing { mut request, image, metadata } =
+    let Drawing { mut request, image, metadata, previews } =
         params::resolve(fields, info, &settings.limits, &settings.defaults, seed)?;
+    if previews > 0 && !form.events {
+        let problem = "come as events: accept text/event-stream, or leave previews out";
+        return Err(Problem::field("previews", problem));
+    }
     log.request(&request, settings.log_prompts);
     if let Some((file, strength)) = image {
         let (most, width, height) = (settings.limits.image_pixels, request.width, request.height);
@@ -91,7 +95,7 @@ async fn accept(
     }
     let seed = request.seed;
     let parameters = metadata.then(|| request.describe(info));
-    let ticket = app.engine.submit(request)?;
+    let ticket = app.engine.submit_with_previews(request, previews)?;
     Ok((Accepted { seed, ticket, format: form.format, parameters }, form.events))
 }
 
@@ -155,15 +159,19 @@ pub(super) async fn draw(app: &Arc<App>, accepted: &mut Accepted) -> Result<Enco
 }
 
 /// Milliseconds, as the header wants them (W3C Server Timing).
-pub(super) fn timings(drawn: &Drawn, encode: Duration) -> [(&'static str, f64); 5] {
+pub(super) fn timings(drawn: &Drawn, encode: Duration) -> Vec<(&'static str, f64)> {
     let ms = |time: Duration| (time.as_secs_f64() * 1e4).round() / 10.0;
-    [
+    let mut timings = vec![
         ("queue", ms(drawn.queued)),
         ("text", ms(drawn.timings.text)),
         ("denoise", ms(drawn.timings.denoise)),
         ("decode", ms(drawn.timings.decode)),
         ("encode", ms(encode)),
-    ]
+    ];
+    if !drawn.previews.is_zero() {
+        timings.push(("previews", ms(drawn.previews)));
+    }
+    timings
 }
 
 fn server_timing(drawn: &Drawn, encode: Duration) -> String {

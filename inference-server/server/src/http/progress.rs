@@ -1,4 +1,4 @@
-//! `Accept: text/event-stream`: the steps as they are done, then the picture.
+//! `Accept: text/event-stream`: the steps as they are done, previews, then the picture.
 
 use std::convert::Infallible;
 use std::pin::Pin;
@@ -9,6 +9,7 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
+use diffusion_pipeline::ImageFormat;
 use http_body_util::BodyExt;
 use hyper::Response;
 use hyper::body::{Body as HttpBody, Frame};
@@ -20,7 +21,7 @@ use super::App;
 use super::body::Body;
 use super::generate::{Accepted, Encoded, draw, timings};
 use super::log::RequestLog;
-use crate::engine::Progress;
+use crate::engine::{Preview, Progress};
 
 /// Proxies close what is silent for longer.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
@@ -51,7 +52,7 @@ async fn produce(app: &Arc<App>, mut accepted: Accepted, log: &mut RequestLog, s
     let queued = json!({"seed": seed, "request_id": log.id, "seconds_ahead": round(ahead.as_secs_f64())});
     send(&sender, "queued", &queued).await;
 
-    let mut progress = accepted.ticket.progress();
+    let (mut progress, mut previews) = (accepted.ticket.progress(), accepted.ticket.previews());
     let mut alive = tokio::time::interval(KEEP_ALIVE);
     alive.reset();
     let result = {
@@ -63,11 +64,16 @@ async fn produce(app: &Arc<App>, mut accepted: Accepted, log: &mut RequestLog, s
                     let Progress { done, total, .. } = *progress.borrow_and_update();
                     send(&sender, "step", &json!({"step": done, "of": total})).await;
                 }
+                Some(preview) = previews.recv() => send_preview(&sender, log, &preview).await,
                 result = &mut drawing => break result,
                 _ = alive.tick() => { let _ = sender.send(Bytes::from_static(b": alive\n\n")).await; }
             }
         }
     };
+    // All of them are there when the picture is.
+    while let Ok(preview) = previews.try_recv() {
+        send_preview(&sender, log, &preview).await;
+    }
     match result {
         Ok(Encoded { file, drawn, encode }) => {
             log.timings(drawn.queued, drawn.timings, encode);
@@ -90,6 +96,20 @@ async fn produce(app: &Arc<App>, mut accepted: Accepted, log: &mut RequestLog, s
             send(&sender, "error", &problem.json(&log.id)).await;
         }
     }
+}
+
+async fn send_preview(sender: &mpsc::Sender<Bytes>, log: &mut RequestLog, preview: &Preview) {
+    let Preview { file, width, height, done, total } = preview;
+    log.sent(file.len());
+    let event = json!({
+        "step": done,
+        "of": total,
+        "width": width,
+        "height": height,
+        "media_type": ImageFormat::Jpeg.media_type(),
+        "image": STANDARD.encode(file),
+    });
+    send(sender, "preview", &event).await;
 }
 
 /// JSON has no line breaks of its own here, so one `data:` line carries it.

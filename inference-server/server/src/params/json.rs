@@ -75,6 +75,7 @@ fn set(fields: &mut Fields, name: &str, value: &RawValue) -> Result<(), String> 
         "image" => fields.image = Some(base64(&string(value)?)?),
         "strength" => fields.strength = Some(finite(value)?),
         "metadata" => fields.metadata = Some(boolean(value)?),
+        "previews" => fields.previews = Some(whole(value)?),
         unknown => {
             return Err(match nearest(unknown, FIELD_NAMES) {
                 Some(name) => format!("there is no such field; did you mean {name:?}?"),
@@ -166,7 +167,7 @@ mod tests {
             "guidance_start": 0.2, "guidance_end": 8e-1, "cache_interval": 3.0,
             "token_merging": 0.5,
             "karras": true, "eta": 1e-1, "image": "data:image/png;base64,AA EC\nAw==", "strength": 0.5,
-            "metadata": false}"#;
+            "metadata": false, "previews": 4}"#;
         let want = Fields {
             prompt: Some("a é cat".into()),
             negative_prompt: Some(String::new()),
@@ -186,6 +187,7 @@ mod tests {
             image: Some(vec![0, 1, 2, 3]),
             strength: Some(0.5),
             metadata: Some(false),
+            previews: Some(4),
         };
         assert_eq!(parse(body), Ok(want));
         let nulls: Vec<_> = FIELD_NAMES.iter().map(|name| format!("{name:?}: null")).collect();

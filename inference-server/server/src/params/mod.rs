@@ -57,10 +57,12 @@ pub struct Fields {
     pub strength: Option<f64>,
     /// Whether the picture carries its parameters.
     pub metadata: Option<bool>,
+    /// How many previews are wanted while it is drawn.
+    pub previews: Option<u64>,
 }
 
 /// Names of the fields, as in JSON.
-pub const FIELD_NAMES: [&str; 18] = [
+pub const FIELD_NAMES: [&str; 19] = [
     "prompt",
     "negative_prompt",
     "seed",
@@ -79,6 +81,7 @@ pub const FIELD_NAMES: [&str; 18] = [
     "image",
     "strength",
     "metadata",
+    "previews",
 ];
 
 /// A field that cannot be used: which one and why.

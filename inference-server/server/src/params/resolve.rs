@@ -4,6 +4,7 @@ use diffusion_pipeline::{ModelInfo, Request, SchedulerKind};
 
 use super::numbers::short;
 use super::{Defaults, FieldProblem, Fields, Limits, nearest};
+use crate::previews;
 
 /// How much of a picture is replaced when the request does not say; diffusers' default.
 const STRENGTH: f64 = 0.8;
@@ -19,6 +20,8 @@ pub struct Drawing {
     pub image: Option<(Vec<u8>, f64)>,
     /// Whether the picture carries its parameters.
     pub metadata: bool,
+    /// How many previews are wanted while it is drawn.
+    pub previews: usize,
 }
 
 /// Checks `fields` and fills in what they do not say. `random_seed` is used when they have no seed.
@@ -89,6 +92,11 @@ pub fn resolve(
         );
     }
 
+    let previews = fields.previews.unwrap_or(0);
+    if previews > previews::MOST {
+        check.add("previews", format!("must be from 0 to {}, got {previews}", previews::MOST));
+    }
+
     if !check.problems.is_empty() {
         return Err(check.problems);
     }
@@ -112,7 +120,7 @@ pub fn resolve(
     };
     let image = fields.image.map(|file| (file, strength));
     let metadata = defaults.metadata.unwrap_or(true) && fields.metadata.unwrap_or(true);
-    Ok(Drawing { request, image, metadata })
+    Ok(Drawing { request, image, metadata, previews: previews as usize })
 }
 
 struct Check {
@@ -235,7 +243,7 @@ pub(crate) mod tests {
     fn what_is_not_said_comes_from_the_model() {
         let drawing = check(r#"{"prompt": "a cat"}"#).unwrap();
         assert_eq!(drawing.request, Request { seed: 42, ..model().defaults("a cat") });
-        assert!(drawing.metadata && drawing.image.is_none());
+        assert!(drawing.metadata && drawing.image.is_none() && drawing.previews == 0);
     }
 
     #[test]
@@ -293,6 +301,7 @@ pub(crate) mod tests {
             (r#"{"prompt": "", "cache_interval": 11}"#, "cache_interval: must be from 1 (off) to 10, got 11"),
             (r#"{"prompt": "", "token_merging": 0.76}"#, "token_merging: must be from 0 to 0.75, got 0.76"),
             (r#"{"prompt": "", "token_merging": -0.1}"#, "token_merging: must be from 0 to 0.75, got -0.1"),
+            (r#"{"prompt": "", "previews": 21}"#, "previews: must be from 0 to 20, got 21"),
             (r#"{"prompt": "", "eta": 2}"#, "eta: must be from 0 to 1, got 2"),
             (r#"{"prompt": "", "scheduler": "eular"}"#, "expected one of pndm, ddim, lms, euler,"),
             (r#"{"prompt": "", "scheduler": "eular"}"#, "did you mean \"euler\"?"),
@@ -339,7 +348,8 @@ pub(crate) mod tests {
                 Err(problems) => {
                     assert!(!problems.is_empty() && problems.iter().all(|p| !p.problem.is_empty()))
                 }
-                Ok(Drawing { request: r, .. }) => {
+                Ok(Drawing { request: r, previews, .. }) => {
+                    assert!(previews <= 20);
                     assert!(
                         0.0 <= r.guidance_start && r.guidance_start < r.guidance_end && r.guidance_end <= 1.0
                     );

@@ -39,6 +39,32 @@ fn generate_draws_into_a_file_and_does_not_write_over_one() {
 }
 
 #[test]
+fn previews_are_files_beside_the_picture() {
+    let folder = tempfile::tempdir().unwrap();
+    let model = model();
+    let args = ["generate", "a red apple", "-q", "--steps", "4", "--seed", "7", "--model", &model, "-o"];
+    let plain = run(folder.path(), &[&args[..], &["plain.png"]].concat());
+    assert!(plain.status.success(), "{}", stderr(&plain));
+    let with = [&args[..], &["apple.png", "--previews", "2"]].concat();
+    let output = run(folder.path(), &with);
+    assert!(output.status.success() && output.stderr.is_empty(), "{}", stderr(&output));
+    let read = |name: &str| std::fs::read(folder.path().join(name)).unwrap();
+    assert_eq!(read("apple.png"), read("plain.png"));
+    for name in ["apple.preview-01.jpg", "apple.preview-02.jpg"] {
+        let preview = image::load_from_memory(&read(name)).unwrap();
+        assert_eq!((preview.width(), preview.height()), (128, 128), "{name}");
+    }
+    assert_ne!(read("apple.preview-01.jpg"), read("apple.preview-02.jpg"));
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 4);
+
+    std::fs::remove_file(folder.path().join("apple.png")).unwrap();
+    let again = run(folder.path(), &with);
+    assert!(stderr(&again).contains("apple.preview-01.jpg is there already"), "{}", stderr(&again));
+    assert!(!folder.path().join("apple.png").exists());
+    assert!(run(folder.path(), &[&with[..], &["--force"]].concat()).status.success());
+}
+
+#[test]
 fn faster_pictures_say_so_in_their_parameters() {
     let folder = tempfile::tempdir().unwrap();
     let model = tiny_model();
@@ -77,6 +103,8 @@ fn errors_name_the_flag() {
         ),
         (&["--cache-interval", "11"], "--cache-interval: must be from 1 (off) to 10, got 11"),
         (&["--token-merging", "0.8"], "--token-merging: must be from 0 to 0.75, got 0.8"),
+        (&["--previews", "21"], "--previews: must be from 0 to 20, got 21"),
+        (&["--previews", "1", "-o", "-"], "--previews: are files beside the picture's"),
         (&["--seed", "-1"], "--seed"),
         (&["-o", "a.gif"], "--output: a.gif must end in .png"),
         (&["-o", "no/where.png"], "--output: there is no folder no"),
