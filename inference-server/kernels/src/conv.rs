@@ -1,6 +1,9 @@
 //! Two-dimensional convolution of pictures with their channels last: a product with one segment for each place of the
 //! kernel, whose rows are the pixels that the place looks at.
 
+use rayon::prelude::*;
+
+use crate::aligned::Aligned;
 use crate::element::Element;
 use crate::epilogue::Epilogue;
 use crate::gemm::pad;
@@ -69,19 +72,36 @@ impl<T: Element> PackedConv<T> {
         algorithm: Algorithm,
         weight: impl Fn(usize) -> T + Sync,
     ) -> Self {
+        Self::read(level, shape, algorithm, |from, numbers| {
+            numbers.iter_mut().enumerate().for_each(|(i, number)| *number = weight(from + i));
+        })
+    }
+
+    /// As [`Self::new`], from where the weights are: `read(i, numbers)` fills `numbers` with those from the i-th on, which
+    /// are of one output. Every weight is read once, on all threads.
+    ///
+    /// # Panics
+    /// As [`Self::new`].
+    pub fn read(
+        level: Level,
+        shape: ConvShape,
+        algorithm: Algorithm,
+        read: impl Fn(usize, &mut [T]) + Sync,
+    ) -> Self {
         assert!(shape.kernel > 0 && shape.stride > 0, "a kernel and a stride");
         let ConvShape { outputs, inputs, kernel, .. } = shape;
         let keeps_sides = ConvShape { kernel: 3, stride: 1, before: 1, after: 1, ..shape };
+        let area = kernel * kernel;
         let weights = match algorithm {
             Algorithm::Winograd2 | Algorithm::Winograd4 if shape == keeps_sides => {
-                let four = algorithm == Algorithm::Winograd4;
-                Weights::Winograd(Winograd::new(level, shape, four, weight))
+                let row = inputs * area;
+                let mut numbers = Aligned::zeros(outputs * row);
+                let rows = numbers.as_mut_slice()[..outputs * row].par_chunks_mut(row.max(1));
+                rows.enumerate().for_each(|(output, numbers)| read(output * row, numbers));
+                let (four, numbers) = (algorithm == Algorithm::Winograd4, numbers.as_slice());
+                Weights::Winograd(Winograd::new(level, shape, four, |i| numbers[i]))
             }
-            _ => {
-                let area = kernel * kernel;
-                let weight = |output, place, input| weight((output * inputs + input) * area + place);
-                Weights::Direct(Panels::pack(level, outputs, [area, inputs], false, weight))
-            }
+            _ => Weights::Direct(Panels::read(level, outputs, [area, inputs], false, read)),
         };
         Self { shape, weights }
     }

@@ -26,19 +26,36 @@ impl<T: Element> PackedDoubling<T> {
     /// # Panics
     /// If the machine does not have the level.
     pub fn new(level: Level, outputs: usize, inputs: usize, weight: impl Fn(usize) -> T + Sync) -> Self {
+        Self::read(level, outputs, inputs, |from, numbers| {
+            numbers.iter_mut().enumerate().for_each(|(i, number)| *number = weight(from + i));
+        })
+    }
+
+    /// As [`Self::new`], from where the weights are: `read(i, numbers)` fills `numbers` with those from the i-th on, which
+    /// are of one output. Every weight is read four times, on all threads.
+    ///
+    /// # Panics
+    /// As [`Self::new`].
+    pub fn read(level: Level, outputs: usize, inputs: usize, read: impl Fn(usize, &mut [T]) + Sync) -> Self {
         let phases = [0, 1, 2, 3].map(|phase| {
-            let sum = |output: usize, segment: usize, input: usize| {
-                let (rows, columns) = (places(phase / 2, segment / 2), places(phase % 2, segment % 2));
-                let first = (output * inputs + input) * 9;
-                let mut sum = 0f32;
-                for row in rows {
-                    for column in columns.clone() {
-                        sum += weight(first + row * 3 + column).to_f32();
+            Panels::pack_rows(level, outputs, [4, inputs], false, |output, some, row| {
+                let mut kernels = vec![T::default(); some.len() * 9];
+                read((output * inputs + some.start) * 9, &mut kernels);
+                let mut sums = vec![0f32; some.len()];
+                for segment in 0..4 {
+                    sums.fill(0.0);
+                    for place in places(phase / 2, segment / 2) {
+                        for place in places(phase % 2, segment % 2).map(|column| 3 * place + column) {
+                            for (sum, kernel) in sums.iter_mut().zip(kernels.as_chunks::<9>().0) {
+                                *sum += kernel[place].to_f32();
+                            }
+                        }
+                    }
+                    for (number, sum) in row.iter_mut().skip(segment).step_by(4).zip(&sums) {
+                        *number = T::from_f32(*sum);
                     }
                 }
-                T::from_f32(sum)
-            };
-            Panels::pack(level, outputs, [4, inputs], false, sum)
+            })
         });
         Self { inputs, outputs, phases }
     }

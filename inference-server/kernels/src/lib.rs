@@ -8,6 +8,7 @@
 //! one sum, taken in one order by one thread.
 
 mod aligned;
+mod arena;
 mod attention;
 mod conv;
 mod dispatch;
