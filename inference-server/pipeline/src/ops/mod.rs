@@ -10,6 +10,7 @@ mod cpu;
 mod linear;
 mod map;
 mod norm;
+mod packing;
 #[cfg(test)]
 mod tests;
 
