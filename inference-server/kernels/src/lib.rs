@@ -11,6 +11,7 @@ mod aligned;
 mod arena;
 mod attention;
 mod conv;
+mod decode;
 mod dispatch;
 mod doubling;
 mod element;
@@ -32,6 +33,7 @@ mod winograd;
 
 pub use attention::{Attention, Rows};
 pub use conv::{Algorithm, ConvShape, PackedConv};
+pub use decode::Format;
 pub use doubling::PackedDoubling;
 pub use element::Element;
 pub use epilogue::{Activation, Epilogue};

@@ -70,7 +70,7 @@ impl<T: Element> Panels<T> {
         let columns = self.columns(index);
         let most = (PIECE / segments.max(1)).next_multiple_of(T::GROUP).max(T::GROUP);
         // The rows' beginnings are not a power of two apart, which would put them all into the same few places of the cache.
-        let row = (most * segments).next_multiple_of(PIECE) + 64 / size_of::<T>();
+        let row = (most.min(self.row_length()) * segments).next_multiple_of(PIECE) + 64 / size_of::<T>();
         let mut rows = vec![T::default(); columns * row];
         let mut apart = vec![T::default(); row];
         for from in (0..depth).step_by(most) {
@@ -84,7 +84,7 @@ impl<T: Element> Panels<T> {
                 // What is beyond the depth.
                 read[n..length].fill(T::default());
                 if !together {
-                    group(&apart[..length], segments, &mut row[..length]);
+                    pair(&apart[..length], segments, &mut row[..length]);
                 }
             }
             let place = |group: usize| {
@@ -96,14 +96,12 @@ impl<T: Element> Panels<T> {
     }
 }
 
-/// From `(inputs, segments)` to `(groups of inputs, segments, group)`.
-fn group<T: Element>(apart: &[T], segments: usize, row: &mut [T]) {
-    let groups = apart.chunks_exact(segments * T::GROUP).zip(row.chunks_exact_mut(segments * T::GROUP));
-    for (apart, row) in groups {
-        for (i, apart) in apart.chunks_exact(segments).enumerate() {
-            for (number, place) in apart.iter().zip(row.iter_mut().skip(i).step_by(T::GROUP)) {
-                *place = *number;
-            }
+/// From `(inputs, segments)` to `(pairs of inputs, segments, pair)`: a group is one number, or two.
+fn pair<T: Element>(apart: &[T], segments: usize, row: &mut [T]) {
+    for (apart, row) in apart.chunks_exact(2 * segments).zip(row.chunks_exact_mut(2 * segments)) {
+        let (first, second) = apart.split_at(segments);
+        for ((place, first), second) in row.as_chunks_mut::<2>().0.iter_mut().zip(first).zip(second) {
+            *place = [*first, *second];
         }
     }
 }

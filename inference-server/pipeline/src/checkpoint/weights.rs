@@ -5,6 +5,7 @@ use std::ops::Range;
 use std::sync::{Arc, Weak};
 
 use candle_core::{DType, Device, Tensor};
+use diffusion_kernels::Format;
 use safetensors::tensor::TensorInfo;
 use serde::Deserialize;
 
@@ -152,9 +153,14 @@ impl Weights {
     pub fn stored(&self, name: &str, shape: &[usize]) -> Result<Stored, LoadError> {
         let tensor = self.full(name);
         let (shard, info) = self.find_shape(&tensor, shape)?;
-        let (dtype, _) = shard.bytes(&tensor, info)?;
+        let format = match shard.bytes(&tensor, info)?.0 {
+            DType::F64 => Format::F64,
+            DType::F16 => Format::F16,
+            DType::BF16 => Format::Bf16,
+            _ => Format::F32,
+        };
         let index = self.store.holder.get(&tensor).copied().unwrap_or_default();
-        Ok(Stored { store: self.store.clone(), shard: index, place: shard.place(info), dtype })
+        Ok(Stored { store: self.store.clone(), shard: index, place: shard.place(info), format })
     }
 
     /// Remembers a layer for [`Self::pack`], which begins where `stored` is; not if it is to be packed when it is used.
