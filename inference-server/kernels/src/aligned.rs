@@ -7,6 +7,7 @@ use std::mem::MaybeUninit;
 use memmap2::{Advice, MmapMut};
 use rayon::prelude::*;
 
+use crate::arena::Slot;
 use crate::element::Element;
 
 /// From so many bytes on, memory comes from the system in huge pages, if it has some: every processor looks up fewer
@@ -29,6 +30,7 @@ pub(crate) struct Aligned<T> {
 enum Memory {
     Lines(Vec<Line>),
     Mapped(MmapMut),
+    Slot(Slot),
 }
 
 impl<T: Element> Default for Aligned<T> {
@@ -82,13 +84,22 @@ impl<T: Element> Aligned<T> {
         Self { memory: Memory::Lines(memory), element: PhantomData }
     }
 
+    /// As [`Self::zeros`], for weights: memory that is not given back soon.
+    pub(crate) fn lasting(length: usize) -> Self {
+        match Slot::zeros(length * size_of::<T>()) {
+            Some(slot) => Self { memory: Memory::Slot(slot), element: PhantomData },
+            None => Self::zeros(length),
+        }
+    }
+
     pub(crate) fn as_slice(&self) -> &[T] {
         let (start, bytes) = match &self.memory {
             Memory::Lines(lines) => (lines.as_ptr().cast(), lines.len() * 64),
             Memory::Mapped(mapped) => (mapped.as_ptr(), mapped.len()),
+            Memory::Slot(slot) => (slot.start().cast_const(), slot.bytes()),
         };
-        // SAFETY: lines are 64 bytes without padding, and both they and pages are more aligned than any element; every
-        // pattern of bits is an element (f32, bf16).
+        // SAFETY: lines are 64 bytes without padding, and they, pages and slots are more aligned than any element; a slot is
+        // its owner's alone; every pattern of bits is an element (f32, bf16).
         #[allow(unsafe_code)]
         unsafe {
             std::slice::from_raw_parts(start.cast(), bytes / size_of::<T>())
@@ -99,6 +110,7 @@ impl<T: Element> Aligned<T> {
         let (start, bytes) = match &mut self.memory {
             Memory::Lines(lines) => (lines.as_mut_ptr().cast(), lines.len() * 64),
             Memory::Mapped(mapped) => (mapped.as_mut_ptr(), mapped.len()),
+            Memory::Slot(slot) => (slot.start(), slot.bytes()),
         };
         // SAFETY: as above, and the borrow is unique.
         #[allow(unsafe_code)]

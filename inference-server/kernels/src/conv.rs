@@ -77,21 +77,34 @@ impl<T: Element> PackedConv<T> {
         algorithm: Algorithm,
         weight: impl Fn(usize) -> T + Sync,
     ) -> Self {
+        Self::read(level, shape, algorithm, |from, numbers| {
+            numbers.iter_mut().enumerate().for_each(|(i, number)| *number = weight(from + i));
+        })
+    }
+
+    /// As [`Self::new`], from where the weights are: `read(i, numbers)` fills `numbers` with those from the i-th on, which
+    /// are of one output. Every weight is read once, on all threads.
+    ///
+    /// # Panics
+    /// As [`Self::new`].
+    pub fn read(
+        level: Level,
+        shape: ConvShape,
+        algorithm: Algorithm,
+        read: impl Fn(usize, &mut [T]) + Sync,
+    ) -> Self {
         assert!(shape.kernel > 0 && shape.stride > 0, "a kernel and a stride");
         let ConvShape { outputs, inputs, kernel, .. } = shape;
         let keeps_sides = ConvShape { kernel: 3, stride: 1, before: 1, after: 1, ..shape };
+        let area = kernel * kernel;
         let weights = match algorithm {
             Algorithm::Winograd2(transformed) if shape == keeps_sides => {
-                Weights::Winograd(Winograd::new(level, [outputs, inputs], false, transformed, weight))
+                Weights::Winograd(Winograd::new(level, [outputs, inputs], false, transformed, read))
             }
             Algorithm::Winograd4(transformed) if shape == keeps_sides => {
-                Weights::Winograd(Winograd::new(level, [outputs, inputs], true, transformed, weight))
+                Weights::Winograd(Winograd::new(level, [outputs, inputs], true, transformed, read))
             }
-            _ => {
-                let area = kernel * kernel;
-                let weight = |output, place, input| weight((output * inputs + input) * area + place);
-                Weights::Direct(Panels::pack(level, outputs, [area, inputs], false, weight))
-            }
+            _ => Weights::Direct(Panels::read(level, outputs, [area, inputs], false, read)),
         };
         Self { shape, weights }
     }

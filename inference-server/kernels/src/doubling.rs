@@ -20,7 +20,18 @@ impl<T: Element> PackedDoubling<T> {
     /// # Panics
     /// If the machine does not have the level.
     pub fn new(level: Level, outputs: usize, inputs: usize, weight: impl Fn(usize) -> T + Sync) -> Self {
-        Self(Filter::new(level, [outputs, inputs], Transformed::Once, weight))
+        Self::read(level, outputs, inputs, |from, numbers| {
+            numbers.iter_mut().enumerate().for_each(|(i, number)| *number = weight(from + i));
+        })
+    }
+
+    /// As [`Self::new`], from where the weights are: `read(i, numbers)` fills `numbers` with those from the i-th on, which
+    /// are of one output. Every weight is read once, on all threads.
+    ///
+    /// # Panics
+    /// As [`Self::new`].
+    pub fn read(level: Level, outputs: usize, inputs: usize, read: impl Fn(usize, &mut [T]) + Sync) -> Self {
+        Self(Filter::new(level, [outputs, inputs], Transformed::Once, read))
     }
 
     /// `x` `(batch, height, width, inputs)` to `(batch, 2 height, 2 width, outputs)`.

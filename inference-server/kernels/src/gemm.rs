@@ -37,6 +37,21 @@ impl<T: Element> PackedMatrix<T> {
         Self(Panels::pack(level, outputs, [1, inputs], true, |sum, _, k| weight(sum, k)))
     }
 
+    /// Packs the weights `(outputs, inputs)`, or `(2 outputs, inputs)` of a gated layer (see [`Self::gated`]), from where
+    /// they are: `read(i, numbers)` fills `numbers` with those from the i-th on, which are of one row. Every weight is read
+    /// once, on all threads.
+    ///
+    /// # Panics
+    /// If the machine does not have the level.
+    pub fn read(
+        level: Level,
+        [outputs, inputs]: [usize; 2],
+        gated: bool,
+        read: impl Fn(usize, &mut [T]) + Sync,
+    ) -> Self {
+        Self(Panels::read(level, outputs, [1, inputs], gated, read))
+    }
+
     /// Numbers in a row of the result.
     pub fn outputs(&self) -> usize {
         self.0.outputs()

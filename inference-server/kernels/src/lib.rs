@@ -8,8 +8,10 @@
 //! one sum, taken in one order by one thread.
 
 mod aligned;
+mod arena;
 mod attention;
 mod conv;
+mod decode;
 mod dispatch;
 mod doubling;
 mod element;
@@ -31,6 +33,7 @@ mod winograd;
 
 pub use attention::{Attention, Rows};
 pub use conv::{Algorithm, ConvShape, PackedConv, Transformed};
+pub use decode::Format;
 pub use doubling::PackedDoubling;
 pub use element::Element;
 pub use epilogue::{Activation, Epilogue};

@@ -5,9 +5,10 @@
 //! within a segment input by input, in the order in which the innermost loop reads them.
 #![allow(unsafe_code)]
 
-use std::ops::Range;
+mod pack;
+mod transpose;
 
-use rayon::prelude::*;
+use std::ops::Range;
 
 use crate::aligned::{Aligned, with_scratch};
 use crate::element::Element;
@@ -23,9 +24,6 @@ const BLOCK: usize = 256 << 10;
 
 /// Rows that a task takes at most: their sums stay in the second-level cache too.
 const ROWS: usize = 256;
-
-/// Terms of a sum that are packed at a time: their part of a panel stays in the first-level cache.
-const PACKED_TERMS: usize = 128;
 
 /// Weights of `outputs` sums.
 #[derive(Debug)]
@@ -59,60 +57,6 @@ struct Block {
 }
 
 impl<T: Element> Panels<T> {
-    /// Packs `weight(sum, segment, k)`. With gates, sums `0..outputs` are values, and the next `outputs` their gates.
-    pub(crate) fn pack(
-        level: Level,
-        outputs: usize,
-        [segments, depth]: [usize; 2],
-        gated: bool,
-        weight: impl Fn(usize, usize, usize) -> T + Sync,
-    ) -> Self {
-        let mut packed = Self { level, outputs, segments, depth, gated, numbers: Aligned::default() };
-        let length = packed.panel_offset(packed.panels());
-        packed.numbers = Aligned::zeros(length);
-        let mut numbers = std::mem::take(&mut packed.numbers);
-        let panel = packed.panel_offset(1).max(1);
-        numbers.as_mut_slice()[..length].par_chunks_mut(panel).enumerate().for_each(|(i, panel)| {
-            packed.pack_panel(panel, i, &weight);
-        });
-        packed.numbers = numbers;
-        packed
-    }
-
-    /// Panels with other segments: `f(from, to, n)` makes all segments of one panel, of `n` numbers each, from all segments of
-    /// the same panel here.
-    pub(crate) fn map_segments(&self, segments: usize, f: impl Fn(&[T], &mut [T], usize) + Sync) -> Self {
-        let Self { level, outputs, depth, gated, .. } = *self;
-        let mut mapped = Self { level, outputs, segments, depth, gated, numbers: Aligned::default() };
-        let length = mapped.panel_offset(mapped.panels());
-        let mut numbers = Aligned::zeros(length);
-        let panel = mapped.panel_offset(1).max(1);
-        numbers.as_mut_slice()[..length].par_chunks_mut(panel).enumerate().for_each(|(i, to)| {
-            let n = self.columns(i) * self.row_length();
-            f(&self.segment(i, 0)[..n * self.segments], to, n);
-        });
-        mapped.numbers = numbers;
-        mapped
-    }
-
-    fn pack_panel(&self, panel: &mut [T], index: usize, weight: &impl Fn(usize, usize, usize) -> T) {
-        let steps = self.steps();
-        let columns = self.columns(index);
-        let together = (PACKED_TERMS / self.segments.max(1)).next_multiple_of(T::GROUP).max(T::GROUP);
-        for from in (0..self.depth).step_by(together) {
-            let inputs = from..(from + together).min(self.depth);
-            for column in 0..columns {
-                let Some(sum) = self.sum(index, column) else { continue };
-                for k in inputs.clone() {
-                    for segment in 0..self.segments {
-                        let group = (segment * steps + k / T::GROUP) * columns + column;
-                        panel[group * T::GROUP + k % T::GROUP] = weight(sum, segment, k);
-                    }
-                }
-            }
-        }
-    }
-
     /// The sum that is in a column of a panel.
     fn sum(&self, panel: usize, column: usize) -> Option<usize> {
         let half = self.columns(panel) / 2;

@@ -37,17 +37,18 @@ pub(crate) enum Winograd<T> {
 }
 
 impl<T: Element> Winograd<T> {
-    /// Packs `weight(i)`, the i-th of `shape`, `(outputs, inputs)`, `x 3 x 3`. Squares of four are faster and round more.
+    /// Packs the weights of `shape`, `(outputs, inputs)`, `x 3 x 3`: `read(i, numbers)` fills `numbers` with those from the i-th
+    /// on, which are of one output. Squares of four are faster and round more.
     pub(crate) fn new(
         level: Level,
         shape: [usize; 2],
         four: bool,
         transformed: Transformed,
-        weight: impl Fn(usize) -> T + Sync,
+        read: impl Fn(usize, &mut [T]) + Sync,
     ) -> Self {
         match four {
-            false => Self::Two(Filter::new(level, shape, transformed, weight)),
-            true => Self::Four(Filter::new(level, shape, transformed, weight)),
+            false => Self::Two(Filter::new(level, shape, transformed, read)),
+            true => Self::Four(Filter::new(level, shape, transformed, read)),
         }
     }
 
@@ -104,14 +105,14 @@ fn within<X: Square>(square: usize, side: usize) -> (Range<usize>, usize) {
 }
 
 impl<T: Element, X: Square> Filter<T, X> {
-    /// Packs `weight(i)`, the i-th of `(outputs, inputs, 3, 3)`.
+    /// See [`Winograd::new`].
     pub(crate) fn new(
         level: Level,
         [outputs, inputs]: [usize; 2],
         transformed: Transformed,
-        weight: impl Fn(usize) -> T + Sync,
+        read: impl Fn(usize, &mut [T]) + Sync,
     ) -> Self {
-        Self { level, inputs, outputs, weights: Weights::new(level, [outputs, inputs], transformed, weight) }
+        Self { level, inputs, outputs, weights: Weights::new(level, [outputs, inputs], transformed, read) }
     }
 
     /// `x` `(batch, height, width, inputs)` to `(batch, height', width', outputs)`.

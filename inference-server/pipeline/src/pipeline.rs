@@ -54,7 +54,6 @@ impl Pipeline {
 
         let text_weights = checkpoint.weights("text_encoder", dtype, &device)?;
         let text_encoder = TextEncoder::load(checkpoint.config("text_encoder/config.json")?, &text_weights)?;
-        let tokenizer = Tokenizer::load(&checkpoint, text_encoder.max_tokens())?;
         let unet_weights = checkpoint.weights("unet", dtype, &device)?;
         let unet = UNet::load(checkpoint.config("unet/config.json")?, &unet_weights)?;
         // Half precision overflows in the decoders of Stable Diffusion 1 and 2.
@@ -62,7 +61,14 @@ impl Pipeline {
         let vae_weights = checkpoint.weights("vae", vae_dtype, &device)?;
         let vae = Vae::load(checkpoint.config("vae/config.json")?, &vae_weights)?;
         let preview = PreviewDecoder::load(&checkpoint, vae.channels(), vae_dtype, &device)?;
-        [&text_weights, &unet_weights, &vae_weights].into_iter().for_each(Weights::done);
+        // Up to here only names, shapes and types have been looked at, and small tensors read.
+        let components = [&text_weights, &unet_weights, &vae_weights];
+        let (tokenizer, packed) = rayon::join(
+            || Tokenizer::load(&checkpoint, text_encoder.max_tokens()),
+            || components.into_iter().try_for_each(Weights::pack),
+        );
+        let tokenizer = tokenizer?;
+        packed?;
         check_parts(&text_encoder, &tokenizer, &unet, &vae)?;
 
         let factor = vae.factor();
@@ -80,7 +86,7 @@ impl Pipeline {
             train_timesteps: scheduler.train_timesteps(),
             image_to_image: vae.has_encoder(),
             precision: Precision::of(dtype),
-            parameters: [&text_weights, &unet_weights, &vae_weights].iter().map(|w| w.parameters()).sum(),
+            parameters: components.iter().map(|weights| weights.parameters()).sum(),
         };
         let projection = OnceLock::new();
         Ok(Self { tokenizer, text_encoder, unet, vae, preview, projection, scheduler, device, info })

@@ -32,25 +32,27 @@ pub(super) struct Weights<T, X> {
 }
 
 impl<T: Element, X: Square> Weights<T, X> {
-    /// Packs `weight(i)`, the i-th of `(outputs, inputs, 3, 3)`.
+    /// Packs the weights `(outputs, inputs, 3, 3)`: `read(i, numbers)` fills `numbers` with those from the i-th on, which are
+    /// of one output.
     pub(super) fn new(
         level: Level,
         [outputs, inputs]: [usize; 2],
         transformed: Transformed,
-        weight: impl Fn(usize) -> T + Sync,
+        read: impl Fn(usize, &mut [T]) + Sync,
     ) -> Self {
-        let weight = |output, place, input| weight((output * inputs + input) * PLACES + place);
-        let plain = Panels::pack(level, outputs, [PLACES, inputs], false, weight);
+        let shape = [PLACES, inputs];
         let panels = match transformed {
-            Transformed::EachTime => plain,
-            Transformed::Once => plain.map_segments(X::POINTS, |from, to, n| {
-                let (from, to) = (from.as_ptr(), to.as_mut_ptr());
-                // SAFETY: both have `n` numbers for each of their segments.
-                #[allow(unsafe_code)]
-                unsafe {
-                    X::kernel(level, (from, n), Place { to, step: n }, n)
-                }
-            }),
+            Transformed::EachTime => Panels::read(level, outputs, shape, false, read),
+            Transformed::Once => {
+                Panels::read_mapped(level, outputs, shape, read, X::POINTS, |from, to, n| {
+                    let (from, to) = (from.as_ptr(), to.as_mut_ptr());
+                    // SAFETY: both have `n` numbers for each of their segments.
+                    #[allow(unsafe_code)]
+                    unsafe {
+                        X::kernel(level, (from, n), Place { to, step: n }, n)
+                    }
+                })
+            }
         };
         Self { level, panels, transformed, square: PhantomData }
     }

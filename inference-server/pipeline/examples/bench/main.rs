@@ -1,7 +1,7 @@
 //! Times one checkpoint, for `make bench`: `bench ours|candle CHECKPOINT INPUTS f32|bf16 short|dpm20|pndm50 PICTURE`
 //! prints one line of JSON and writes the picture. INPUTS is a folder that `inference-server/bench/inputs.py` made.
 //!
-//! A second form needs no inputs: `bench ours CHECKPOINT f32|bf16 STEPS`.
+//! A second form needs no inputs: `bench ours CHECKPOINT f32|bf16 STEPS`. Without steps, 0, it times the load alone.
 
 mod candle;
 mod figures;

@@ -42,9 +42,12 @@ pub(crate) fn part(
     Ok(figures)
 }
 
-/// The checkpoint's own size and scheduler, without inputs.
+/// The checkpoint's own size and scheduler, without inputs; of 0 steps only the load.
 pub(crate) fn steps(checkpoint: &Path, precision: &str, steps: usize) -> Outcome<Value> {
     let (load, pipeline) = load(checkpoint, precision)?;
+    if steps == 0 {
+        return Ok(json!({ "load": load, "peak_gib": peak_gib()? }));
+    }
     let request =
         Request { steps, ..pipeline.info().defaults("a photo of an astronaut riding a horse on mars") };
     Ok(timings(&pipeline, &request, load)?.0)

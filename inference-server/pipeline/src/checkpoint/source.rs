@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use candle_core::{DType, Device};
 
 use super::layout::{self, Variant, WeightsFile};
-use super::weights::Shard;
+use super::shard::Shard;
 use super::{ConfigFile, Weights, bundled};
 use crate::LoadError;
 

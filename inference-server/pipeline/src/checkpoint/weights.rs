@@ -1,123 +1,18 @@
 //! Tensors of one component, by name, with errors that say what is wrong with them.
 
-use std::any::Any;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::fs::File;
-use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::ops::Range;
+use std::sync::{Arc, Weak};
 
 use candle_core::{DType, Device, Tensor};
-use diffusion_kernels::Element;
-use half::slice::HalfFloatSliceExt;
-use half::{bf16, f16};
-use memmap2::{Mmap, UncheckedAdvice};
-use rayon::prelude::*;
-use safetensors::tensor::{Metadata, TensorInfo};
-use safetensors::{Dtype, SafeTensors};
+use diffusion_kernels::Format;
+use safetensors::tensor::TensorInfo;
 use serde::Deserialize;
 
+use super::later::{Later, Queue};
+use super::shard::Shard;
+use super::stored::Stored;
 use crate::LoadError;
-
-/// One safetensors file.
-pub(super) struct Shard {
-    file: String,
-    data: Data,
-    /// Where the tensors begin.
-    start: usize,
-    metadata: Metadata,
-}
-
-enum Data {
-    Mapped(Mmap),
-    Embedded(&'static [u8]),
-}
-
-impl Data {
-    fn bytes(&self) -> &[u8] {
-        match self {
-            Self::Mapped(map) => map,
-            Self::Embedded(bytes) => bytes,
-        }
-    }
-
-    /// Gives back the memory of bytes that have been read; they would be read from the file again.
-    fn forget(&self, from: usize, length: usize) {
-        let Self::Mapped(map) = self else { return };
-        // SAFETY: the map is of a file and read-only, so that the same bytes come back when they are asked for.
-        #[allow(unsafe_code)]
-        let forgotten = unsafe { map.unchecked_advise_range(UncheckedAdvice::DontNeed, from, length) };
-        // It is advice: memory that stays costs memory only.
-        drop(forgotten);
-    }
-}
-
-impl Shard {
-    pub(super) fn embedded(file: &str, bytes: &'static [u8]) -> Result<Self, LoadError> {
-        Self::new(file, Data::Embedded(bytes))
-    }
-
-    pub(super) fn map(file: &str, path: &Path) -> Result<Self, LoadError> {
-        let io = |source| LoadError::Io { path: path.into(), source };
-        let opened = File::open(path).map_err(io)?;
-        // SAFETY: the map is read-only and private to this process. As with every memory-mapped file, somebody who
-        // truncates it while it is read makes the process fail; checkpoints are written once and then renamed in place.
-        #[allow(unsafe_code)]
-        let map = unsafe { Mmap::map(&opened) }.map_err(io)?;
-        Self::new(file, Data::Mapped(map))
-    }
-
-    fn new(file: &str, data: Data) -> Result<Self, LoadError> {
-        let malformed = |problem: String| LoadError::Malformed { file: file.into(), problem };
-        let bytes = data.bytes();
-        let (header, metadata) = SafeTensors::read_metadata(bytes).map_err(|e| {
-            let length = bytes.len();
-            malformed(format!("truncated or not a safetensors file ({e}; {length} bytes); download it again"))
-        })?;
-        let start = header + size_of::<u64>();
-        Ok(Self { file: file.into(), data, start, metadata })
-    }
-
-    fn read(
-        &self,
-        name: &str,
-        info: &TensorInfo,
-        dtype: DType,
-        device: &Device,
-    ) -> Result<Tensor, LoadError> {
-        let (stored, bytes) = self.bytes(name, info)?;
-        Ok(Tensor::from_raw_buffer(bytes, stored, &info.shape, device)?.to_dtype(dtype)?)
-    }
-
-    /// As numbers of a type of the kernels', after which the file's pages are not this process' memory any more.
-    fn numbers<T: Element>(
-        &self,
-        name: &str,
-        info: &TensorInfo,
-        numbers: &mut Vec<T>,
-    ) -> Result<(), LoadError> {
-        let (stored, bytes) = self.bytes(name, info)?;
-        convert(stored, bytes, numbers);
-        self.data.forget(self.start + info.data_offsets.0, bytes.len());
-        Ok(())
-    }
-
-    fn bytes(&self, name: &str, info: &TensorInfo) -> Result<(DType, &[u8]), LoadError> {
-        let stored = match info.dtype {
-            Dtype::F64 => DType::F64,
-            Dtype::F32 => DType::F32,
-            Dtype::F16 => DType::F16,
-            Dtype::BF16 => DType::BF16,
-            other => {
-                return Err(LoadError::Malformed {
-                    file: self.file.clone(),
-                    problem: format!("tensor {name} is {other:?}; weights must be f64, f32, f16 or bf16"),
-                });
-            }
-        };
-        let (from, to) = info.data_offsets;
-        Ok((stored, self.data.bytes().get(self.start + from..self.start + to).unwrap_or_default()))
-    }
-}
 
 /// `*.safetensors.index.json`: which shard holds which tensor.
 #[derive(Deserialize)]
@@ -138,13 +33,27 @@ impl ShardIndex {
     }
 }
 
-struct Store {
+pub(super) struct Store {
     /// The file to name when a tensor is in none of the shards.
     file: String,
     shards: Vec<Shard>,
     /// Tensor name -> which shard has it.
     holder: HashMap<String, usize>,
-    spare: Spare,
+    queue: Queue,
+}
+
+impl Store {
+    /// What is at a place of a shard.
+    pub(super) fn bytes(&self, shard: usize, place: &Range<usize>) -> &[u8] {
+        self.shards.get(shard).map(|shard| shard.slice(place)).unwrap_or_default()
+    }
+
+    /// Gives back the memory of what is at a place of a shard.
+    pub(super) fn forget(&self, shard: usize, place: &Range<usize>) {
+        if let Some(shard) = self.shards.get(shard) {
+            shard.forget(place);
+        }
+    }
 }
 
 /// The tensors of a component under a prefix.
@@ -155,6 +64,7 @@ pub struct Weights {
     dtype: DType,
     device: Device,
     precise: bool,
+    lazy: bool,
 }
 
 impl Weights {
@@ -163,8 +73,8 @@ impl Weights {
         for (index, shard) in shards.iter().enumerate() {
             holder.extend(shard.metadata.tensors().into_keys().map(|name| (name, index)));
         }
-        let store = Arc::new(Store { file, shards, holder, spare: Spare::default() });
-        Self { store, prefix: String::new(), dtype, device, precise: false }
+        let store = Arc::new(Store { file, shards, holder, queue: Queue::default() });
+        Self { store, prefix: String::new(), dtype, device, precise: false, lazy: false }
     }
 
     /// The same tensors below `name`: `weights.pp("down_blocks").pp(0)`.
@@ -180,6 +90,11 @@ impl Weights {
     /// Whether layers are to round as little as they can.
     pub(crate) fn is_precise(&self) -> bool {
         self.precise
+    }
+
+    /// The same tensors, for layers that may never be used: they are packed when they are.
+    pub(crate) fn lazily(&self) -> Self {
+        Self { lazy: true, ..self.clone() }
     }
 
     /// The type that tensors are converted to when they are read.
@@ -231,21 +146,38 @@ impl Weights {
         shard.read(&tensor, info, self.dtype, &self.device)
     }
 
-    /// As [`Self::tensor`], as numbers of a type, for kernels that pack them.
+    /// As [`Self::tensor`], left in its file: only whether it is there and what the config asks for.
     ///
     /// # Errors
     /// As [`Self::tensor`].
-    pub fn numbers<T: Element>(&self, name: &str, shape: &[usize]) -> Result<Numbers<T>, LoadError> {
+    pub fn stored(&self, name: &str, shape: &[usize]) -> Result<Stored, LoadError> {
         let tensor = self.full(name);
         let (shard, info) = self.find_shape(&tensor, shape)?;
-        let mut numbers = self.store.spare.take();
-        shard.numbers(&tensor, info, &mut numbers)?;
-        Ok(Numbers { numbers, store: self.store.clone() })
+        let format = match shard.bytes(&tensor, info)?.0 {
+            DType::F64 => Format::F64,
+            DType::F16 => Format::F16,
+            DType::BF16 => Format::Bf16,
+            _ => Format::F32,
+        };
+        let index = self.store.holder.get(&tensor).copied().unwrap_or_default();
+        Ok(Stored { store: self.store.clone(), shard: index, place: shard.place(info), format })
     }
 
-    /// Gives back the memory that reading kept for the next tensor.
-    pub(crate) fn done(&self) {
-        self.store.spare.clear();
+    /// Remembers a layer for [`Self::pack`], which begins where `stored` is; not if it is to be packed when it is used.
+    pub(crate) fn later(&self, stored: &Stored, layer: Weak<dyn Later>) {
+        if !self.lazy {
+            self.store.queue.push((stored.shard, stored.place.start), layer);
+        }
+    }
+
+    /// Packs the layers that were loaded from this component, and gives back the memory that reading took.
+    ///
+    /// # Errors
+    /// When numbers of this type can't be packed.
+    pub(crate) fn pack(&self) -> Result<(), LoadError> {
+        self.store.queue.pack()?;
+        self.store.shards.iter().for_each(Shard::forget_all);
+        Ok(())
     }
 
     /// A table of which rows are read when they are asked for, from the file: most of a vocabulary never is.
@@ -319,85 +251,10 @@ impl Table {
     }
 }
 
-/// Little-endian numbers as numbers of another type, on all threads.
-fn convert<T: Element>(stored: DType, bytes: &[u8], numbers: &mut Vec<T>) {
-    const CHUNK: usize = 1 << 12;
-    let size = stored.size_in_bytes();
-    numbers.resize(bytes.len() / size, T::default());
-    numbers.par_chunks_mut(CHUNK).zip(bytes.par_chunks(CHUNK * size)).for_each(|(numbers, bytes)| {
-        let mut singles = [0f32; CHUNK];
-        let singles = &mut singles[..numbers.len()];
-        match stored {
-            DType::F16 => {
-                let mut halves = [f16::ZERO; CHUNK];
-                let halves = &mut halves[..numbers.len()];
-                for (half, bytes) in halves.iter_mut().zip(bytes.as_chunks().0) {
-                    *half = f16::from_le_bytes(*bytes);
-                }
-                halves.convert_to_f32_slice(singles);
-            }
-            DType::BF16 => {
-                for (single, bytes) in singles.iter_mut().zip(bytes.as_chunks().0) {
-                    *single = Element::to_f32(bf16::from_le_bytes(*bytes));
-                }
-            }
-            DType::F64 => {
-                for (single, bytes) in singles.iter_mut().zip(bytes.as_chunks().0) {
-                    *single = f64::from_le_bytes(*bytes) as f32;
-                }
-            }
-            _ => {
-                for (single, bytes) in singles.iter_mut().zip(bytes.as_chunks().0) {
-                    *single = f32::from_le_bytes(*bytes);
-                }
-            }
-        }
-        numbers.iter_mut().zip(singles).for_each(|(number, single)| *number = T::from_f32(*single));
-    });
-}
-
-/// The numbers of a tensor. Their memory is the next tensor's: pages that are new take longer to get than to fill.
-pub struct Numbers<T: Element> {
-    numbers: Vec<T>,
-    store: Arc<Store>,
-}
-
-impl<T: Element> std::ops::Deref for Numbers<T> {
-    type Target = [T];
-
-    fn deref(&self) -> &[T] {
-        &self.numbers
-    }
-}
-
-impl<T: Element> Drop for Numbers<T> {
-    fn drop(&mut self) {
-        self.store.spare.put(std::mem::take(&mut self.numbers));
-    }
-}
-
-/// Memory of tensors that have been packed.
-#[derive(Default)]
-struct Spare(Mutex<Vec<Box<dyn Any + Send>>>);
-
-impl Spare {
-    fn take<T: Element>(&self) -> Vec<T> {
-        let mut spare = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        spare.pop().and_then(|vec| vec.downcast().ok()).map(|vec| *vec).unwrap_or_default()
-    }
-
-    fn put<T: Element>(&self, vec: Vec<T>) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(Box::new(vec));
-    }
-
-    fn clear(&self) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clear();
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use candle_core::safetensors::save;
+    use half::bf16;
 
     use super::*;
     use crate::checkpoint::{Checkpoint, Source};
@@ -436,8 +293,11 @@ mod tests {
             assert_eq!(read.to_vec1::<f32>().unwrap(), [0., 1., 2., 3., 4., 5.], "{dtype:?}");
             // Twice: the pages of the file come back.
             for _ in 0..2 {
-                let numbers = weights.numbers::<bf16>("a.weight", &[6]).unwrap();
-                assert_eq!(*numbers, [0., 1., 2., 3., 4., 5.].map(bf16::from_f32), "{dtype:?}");
+                let stored = weights.stored("a.weight", &[6]).unwrap();
+                let mut numbers = [bf16::ZERO; 4];
+                stored.read(1, &mut numbers);
+                assert_eq!(numbers, [1., 2., 3., 4.].map(bf16::from_f32), "{dtype:?}");
+                stored.forget();
             }
             assert!(weights.pp("a").has("weight") && weights.has_prefix("a") && !weights.has("a"));
             assert_eq!(weights.parameters(), 6);

@@ -1,14 +1,15 @@
 //! Two-dimensional convolution.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 use candle_core::{DType, Result, Tensor};
 use diffusion_kernels::{Algorithm, ConvShape, Level, PackedConv, PackedDoubling, Transformed};
 
 use super::cpu::{self, Call, Number, Packed, for_type};
 use super::map::{FeatureMap, MapShape};
+use super::packing::Packing;
 use crate::LoadError;
-use crate::checkpoint::Weights;
+use crate::checkpoint::{Stored, Weights};
 use crate::profile;
 
 type Loaded<T> = std::result::Result<T, LoadError>;
@@ -39,29 +40,12 @@ enum Kind {
         padding: Padding,
     },
     Packed {
-        weight: Arc<dyn Packed>,
+        weight: Arc<Packing>,
         bias: Arc<[f32]>,
-        /// Where `weight` is for pictures that are enlarged to twice their sides: what is for all others.
-        otherwise: Option<Otherwise>,
+        /// Where `weight` is for pictures that are enlarged to twice their sides: what is for the few others, packed when
+        /// the first one comes.
+        otherwise: Option<Arc<Packing>>,
     },
-}
-
-/// Weights for the few pictures that are not enlarged to twice their sides: packed when the first one comes.
-#[derive(Clone)]
-struct Otherwise {
-    packed: Arc<OnceLock<Arc<dyn Packed>>>,
-    weights: Weights,
-}
-
-impl Otherwise {
-    fn get(&self, shape: ConvShape) -> Result<&Arc<dyn Packed>> {
-        if let Some(weight) = self.packed.get() {
-            return Ok(weight);
-        }
-        let weight = for_type!(self.weights.dtype(), pack(&self.weights, shape));
-        let weight = weight.map_err(|e: LoadError| candle_core::Error::Msg(e.to_string()))?;
-        Ok(self.packed.get_or_init(|| weight))
-    }
 }
 
 impl Conv2d {
@@ -99,11 +83,9 @@ impl Conv2d {
                 let weight = weights.tensor("weight", &[outputs, inputs, kernel, kernel])?;
                 Kind::Tensors { weight, bias, padding }
             }
-            true => Kind::Packed {
-                otherwise: None,
-                bias: cpu::numbers(&bias)?,
-                weight: for_type!(weights.dtype(), pack(weights, shape))?,
-            },
+            true => {
+                Kind::Packed { otherwise: None, bias: cpu::numbers(&bias)?, weight: packing(weights, shape)? }
+            }
         };
         Ok(Self { shape, kind })
     }
@@ -126,8 +108,8 @@ impl Conv2d {
         let shape = ConvShape { outputs, inputs, kernel: 3, stride: 1, before: 1, after: 1 };
         let kind = Kind::Packed {
             bias: cpu::numbers(&bias)?,
-            weight: for_type!(weights.dtype(), pack_doubling(weights, shape))?,
-            otherwise: Some(Otherwise { packed: Arc::default(), weights: weights.clone() }),
+            weight: packing_doubling(weights, shape)?,
+            otherwise: Some(packing(&weights.lazily(), shape)?),
         };
         Ok(Self { shape, kind })
     }
@@ -186,13 +168,15 @@ impl Conv2d {
             Kind::Packed { weight, bias, otherwise } => {
                 let (height, width) = x.size();
                 let weight = match otherwise {
-                    Some(otherwise) if to != (2 * height, 2 * width) => otherwise.get(shape)?,
+                    Some(otherwise) if to != (2 * height, 2 * width) => otherwise,
                     _ => weight,
                 };
                 let moved = moved.map(|by| moved_bias(bias, by)).transpose()?;
                 let bias = Some(moved.as_deref().unwrap_or(bias));
                 let (dims, enlarged) = (result.dims(true), Some([to.0, to.1]));
-                weight.forward(&x.tensor, &Call { shape: &dims, enlarged, bias, activation: None, residual })
+                weight
+                    .get()?
+                    .forward(&x.tensor, &Call { shape: &dims, enlarged, bias, activation: None, residual })
             }
             Kind::Tensors { weight, bias, padding } => {
                 let x = match x.size() == to {
@@ -221,17 +205,33 @@ fn moved_bias(bias: &[f32], by: &Tensor) -> Result<Vec<f32>> {
     Ok(rows.into_iter().flat_map(moved).collect())
 }
 
-fn pack<T: Number>(weights: &Weights, shape: ConvShape) -> Loaded<Arc<dyn Packed>> {
+fn stored(weights: &Weights, shape: ConvShape) -> Loaded<Vec<Stored>> {
     let ConvShape { outputs, inputs, kernel, .. } = shape;
-    let numbers = weights.numbers::<T>("weight", &[outputs, inputs, kernel, kernel])?;
-    let algorithm = algorithm(T::DTYPE, shape, weights.is_precise());
-    Ok(Arc::new(PackedConv::new(Level::current(), shape, algorithm, |i| numbers[i])))
+    Ok(vec![weights.stored("weight", &[outputs, inputs, kernel, kernel])?])
 }
 
-fn pack_doubling<T: Number>(weights: &Weights, shape: ConvShape) -> Loaded<Arc<dyn Packed>> {
-    let ConvShape { outputs, inputs, kernel, .. } = shape;
-    let numbers = weights.numbers::<T>("weight", &[outputs, inputs, kernel, kernel])?;
-    Ok(Arc::new(PackedDoubling::new(Level::current(), outputs, inputs, |i| numbers[i])))
+fn packing(weights: &Weights, shape: ConvShape) -> Loaded<Arc<Packing>> {
+    let dtype = weights.dtype();
+    let algorithm = algorithm(dtype, shape, weights.is_precise());
+    let pack = move |parts: &[Stored]| for_type!(dtype, pack(parts, shape, algorithm));
+    Ok(Packing::new(weights, stored(weights, shape)?, pack))
+}
+
+fn pack<T: Number>(parts: &[Stored], shape: ConvShape, algorithm: Algorithm) -> Loaded<Arc<dyn Packed>> {
+    let read = |from: usize, numbers: &mut [T]| parts.iter().for_each(|part| part.read(from, numbers));
+    Ok(Arc::new(PackedConv::read(Level::current(), shape, algorithm, read)))
+}
+
+fn packing_doubling(weights: &Weights, shape: ConvShape) -> Loaded<Arc<Packing>> {
+    let dtype = weights.dtype();
+    let pack = move |parts: &[Stored]| for_type!(dtype, pack_doubling(parts, shape));
+    Ok(Packing::new(weights, stored(weights, shape)?, pack))
+}
+
+fn pack_doubling<T: Number>(parts: &[Stored], shape: ConvShape) -> Loaded<Arc<dyn Packed>> {
+    let ConvShape { outputs, inputs, .. } = shape;
+    let read = |from: usize, numbers: &mut [T]| parts.iter().for_each(|part| part.read(from, numbers));
+    Ok(Arc::new(PackedDoubling::read(Level::current(), outputs, inputs, read)))
 }
 
 /// Fewer products where they pay: not for few channels, where the transforms take longer than what they save. bf16 allows

@@ -6,9 +6,10 @@ use candle_core::{D, Result, Tensor};
 use diffusion_kernels::{Level, PackedMatrix};
 
 use super::cpu::{self, Call, Number, Packed, for_type};
+use super::packing::Packing;
 use super::{Activation, finish};
 use crate::LoadError;
-use crate::checkpoint::Weights;
+use crate::checkpoint::{Stored, Weights};
 use crate::profile;
 
 type Loaded<T> = std::result::Result<T, LoadError>;
@@ -32,7 +33,7 @@ enum Kind {
         gated: bool,
     },
     Packed {
-        weight: Arc<dyn Packed>,
+        weight: Arc<Packing>,
         bias: Option<Arc<[f32]>>,
     },
 }
@@ -83,7 +84,7 @@ impl Linear {
             }
             true => Kind::Packed {
                 bias: bias.map(|bias| cpu::numbers(&bias)).transpose()?,
-                weight: for_type!(first.dtype(), pack(parts, shape, [outputs, rows, inputs], gated))?,
+                weight: packing(parts, shape, [outputs, rows, inputs], gated)?,
             },
         };
         Ok(Self { inputs, outputs, kind })
@@ -125,7 +126,7 @@ impl Linear {
         profile::timed(profile::Kind::Linear, 2 * rows * inputs * sums, || match kind {
             Kind::Packed { weight, bias } => {
                 let bias = bias.as_deref();
-                weight.forward(x, &Call { shape: &shape, enlarged: None, bias, activation, residual })
+                weight.get()?.forward(x, &Call { shape: &shape, enlarged: None, bias, activation, residual })
             }
             Kind::Tensors { weight, bias, gated } => {
                 let weight = weight.t()?;
@@ -148,16 +149,25 @@ impl Linear {
     }
 }
 
+fn packing(parts: &[Weights], shape: &[usize], sizes: [usize; 3], gated: bool) -> Loaded<Arc<Packing>> {
+    let Some(first) = parts.first() else {
+        return Err(candle_core::Error::Msg(format!("no layer of {shape:?}")).into());
+    };
+    let stored = parts.iter().map(|part| part.stored("weight", shape)).collect::<Loaded<Vec<_>>>()?;
+    let dtype = first.dtype();
+    let pack = move |parts: &[Stored]| for_type!(dtype, pack(parts, sizes, gated));
+    Ok(Packing::new(first, stored, pack))
+}
+
 fn pack<T: Number>(
-    parts: &[Weights],
-    shape: &[usize],
+    parts: &[Stored],
     [outputs, rows, inputs]: [usize; 3],
     gated: bool,
 ) -> Loaded<Arc<dyn Packed>> {
-    let parts = parts.iter().map(|part| part.numbers::<T>("weight", shape)).collect::<Loaded<Vec<_>>>()?;
-    let weight = |output: usize, k: usize| parts[output / rows][output % rows * inputs + k];
-    let pack = if gated { PackedMatrix::gated } else { PackedMatrix::new };
-    Ok(Arc::new(pack(Level::current(), outputs, inputs, weight)))
+    // What is read at a time is of one row.
+    let part = (rows * inputs).max(1);
+    let read = |from: usize, numbers: &mut [T]| parts[from / part].read(from % part, numbers);
+    Ok(Arc::new(PackedMatrix::read(Level::current(), [outputs, inputs], gated, read)))
 }
 
 impl<T: Number> Packed for PackedMatrix<T> {

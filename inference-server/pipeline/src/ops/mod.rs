@@ -11,6 +11,7 @@ mod linear;
 mod map;
 mod merge;
 mod norm;
+mod packing;
 #[cfg(test)]
 mod tests;
 

@@ -77,7 +77,7 @@ impl PreviewDecoder {
             levels.push(Level { blocks, conv });
             next += n + 2;
         }
-        weights.done();
+        weights.pack()?;
         Ok(Some(Self { conv_in, levels, scaling_factor, shift_factor, dtype }))
     }
 

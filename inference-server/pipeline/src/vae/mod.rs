@@ -7,8 +7,6 @@ mod config;
 #[cfg(test)]
 mod tests;
 
-use std::sync::OnceLock;
-
 use candle_core::{DType, Result, Tensor};
 
 use self::coder::{Decoder, Encoder};
@@ -20,7 +18,7 @@ use crate::ops::{Conv2d, FeatureMap};
 /// The autoencoder of a checkpoint.
 pub(crate) struct Vae {
     config: Config,
-    encoder: Option<LazyEncoder>,
+    encoder: Option<PictureEncoder>,
     post_quant: Option<Conv2d>,
     decoder: Decoder,
     /// Of what flows through.
@@ -43,34 +41,22 @@ impl Posterior {
     }
 }
 
-/// The encoder, which only pictures that start from a picture need: a server that draws none is spared its memory.
-struct LazyEncoder {
-    weights: Weights,
-    loaded: OnceLock<(Encoder, Option<Conv2d>)>,
+/// Pixels to moments. Only pictures that start from a picture need it, and a server that draws none is spared its memory:
+/// it is packed when it is used. What is wrong with it is found at load.
+struct PictureEncoder {
+    encoder: Encoder,
+    quant: Option<Conv2d>,
 }
 
-impl LazyEncoder {
-    /// Loads it and lets it go again, so that a checkpoint that is wrong is found at load.
-    fn new(weights: &Weights, config: &Config) -> std::result::Result<Self, LoadError> {
-        Self::load(weights, config)?;
-        Ok(Self { weights: weights.clone(), loaded: OnceLock::new() })
-    }
-
-    fn load(weights: &Weights, config: &Config) -> std::result::Result<(Encoder, Option<Conv2d>), LoadError> {
+impl PictureEncoder {
+    fn load(weights: &Weights, config: &Config) -> std::result::Result<Self, LoadError> {
+        let weights = weights.lazily();
         let moments = 2 * config.latents;
         let quant = config.quant_conv.then(|| Conv2d::load(&weights.pp("quant_conv"), moments, moments, 1));
         // Its latents are what a picture starts from, and it runs once a request. At Stable Diffusion's widths Winograd's
         // roundings bring its error in bf16 from 0.84 to 0.99 of torch's to 1.04 to 1.19.
-        Ok((Encoder::load(&weights.pp("encoder").precisely(), config)?, quant.transpose()?))
-    }
-
-    fn get(&self, config: &Config) -> Result<&(Encoder, Option<Conv2d>)> {
-        if let Some(loaded) = self.loaded.get() {
-            return Ok(loaded);
-        }
-        let loaded = Self::load(&self.weights, config)
-            .map_err(|error| candle_core::Error::Msg(format!("loading the VAE's encoder: {error}")))?;
-        Ok(self.loaded.get_or_init(|| loaded))
+        let encoder = Encoder::load(&weights.pp("encoder").precisely(), config)?;
+        Ok(Self { encoder, quant: quant.transpose()? })
     }
 }
 
@@ -81,7 +67,7 @@ impl Vae {
         let latents = config.latents;
         let encoder = match weights.has_prefix("encoder") {
             false => None,
-            true => Some(LazyEncoder::new(weights, &config)?),
+            true => Some(PictureEncoder::load(weights, &config)?),
         };
         let post_quant =
             config.post_quant_conv.then(|| Conv2d::load(&weights.pp("post_quant_conv"), latents, latents, 1));
@@ -132,8 +118,9 @@ impl Vae {
 
     /// Pixels in -1..1 `(batch, 3, height, width)` to unscaled latents.
     pub(crate) fn encode(&self, pixels: &Tensor) -> Result<Posterior> {
-        let Some(encoder) = &self.encoder else { candle_core::bail!("the checkpoint's VAE has no encoder") };
-        let (encoder, quant) = encoder.get(&self.config)?;
+        let Some(PictureEncoder { encoder, quant }) = &self.encoder else {
+            candle_core::bail!("the checkpoint's VAE has no encoder")
+        };
         let moments = encoder.forward(&FeatureMap::new(&pixels.to_dtype(self.dtype)?)?)?;
         let moments = match quant {
             None => moments,

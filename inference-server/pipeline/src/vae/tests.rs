@@ -1,8 +1,8 @@
 use candle_core::{DType, Device, Tensor};
 
 use super::Vae;
-use crate::checkpoint::ConfigFile;
-use crate::golden;
+use crate::checkpoint::{Checkpoint, ConfigFile};
+use crate::{Source, golden};
 
 fn load(name: &str, dtype: DType) -> Vae {
     let checkpoint = golden::checkpoint(name);
@@ -66,5 +66,32 @@ fn what_we_cannot_do_is_an_error_that_names_field_and_value() {
             error.starts_with("vae/config.json: ") && error.contains(field),
             "{field} = {value}: {error:?}"
         );
+    }
+}
+
+#[test]
+fn what_is_wrong_with_the_encoder_is_found_at_load_though_it_is_packed_when_it_is_used() {
+    let file = "vae/diffusion_pytorch_model.safetensors";
+    let bytes = golden::checkpoint("sd1").read(file).unwrap().unwrap();
+    let tensors = candle_core::safetensors::load_buffer(&bytes, &Device::Cpu).unwrap();
+    let other = |shape: &[usize], dtype| Some(Tensor::zeros(shape, dtype, &Device::Cpu).unwrap());
+    let (conv, quant) = ("encoder.conv_out.weight", "quant_conv.weight");
+    for (name, replaced, message) in [
+        (conv, None, "tensor encoder.conv_out.weight is missing (expected shape [8, 16, 3, 3])"),
+        (conv, other(&[8, 16, 3, 1], DType::F32), "encoder.conv_out.weight has shape [8, 16, 3, 1]"),
+        (conv, other(&[8, 16, 3, 3], DType::U32), "tensor encoder.conv_out.weight is U32"),
+        (quant, None, "tensor quant_conv.weight is missing"),
+    ] {
+        let folder = tempfile::tempdir().unwrap();
+        let mut tensors = tensors.clone();
+        tensors.remove(name);
+        tensors.extend(replaced.map(|tensor| (name.to_owned(), tensor)));
+        std::fs::create_dir(folder.path().join("vae")).unwrap();
+        candle_core::safetensors::save(&tensors, folder.path().join(file)).unwrap();
+        let checkpoint = Checkpoint::open(&Source::Directory(folder.path().into())).unwrap();
+        let weights = checkpoint.weights("vae", DType::F32, &Device::Cpu).unwrap();
+        let config = golden::checkpoint("sd1").config("vae/config.json").unwrap();
+        let error = Vae::load(config, &weights).err().map(|e| e.to_string()).unwrap_or_default();
+        assert!(error.contains(message), "{error:?}");
     }
 }
