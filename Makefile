@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
 
-.PHONY: help deps demo test lint fmt images charts golden bench kube cluster-up cluster-down e2e
+.PHONY: help deps demo test lint fmt images charts golden bench bench-kernels kube cluster-up cluster-down e2e
 
 help: ## This list.
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -37,6 +37,9 @@ golden: ## Make the golden values again with diffusers and torch (6 GB the first
 
 bench: deps ## Time Stable Diffusion's shape beside torch, OpenVINO, stable-diffusion.cpp and candle, and write docs/performance.md (hours).
 	@scripts/bench
+
+bench-kernels: deps ## Time every kernel beside the machine's peak (KERNELS='bf16.*attention' for some); scripts/kernel-table has the figures.
+	@cargo bench --locked --quiet -p diffusion-kernels -- '$(KERNELS)'
 
 kube: ## Build the Kubernetes programs that tests and the local cluster need, from their Go modules, into the cache.
 	@scripts/install-cluster-deps
