@@ -98,11 +98,9 @@ impl<T: Element> PackedConv<T> {
         let keeps_sides = ConvShape { kernel: 3, stride: 1, before: 1, after: 1, ..shape };
         let area = kernel * kernel;
         let weights = match algorithm {
-            Algorithm::Winograd2(transformed) if shape == keeps_sides => {
-                Weights::Winograd(Winograd::new(level, [outputs, inputs], false, transformed, read))
-            }
-            Algorithm::Winograd4(transformed) if shape == keeps_sides => {
-                Weights::Winograd(Winograd::new(level, [outputs, inputs], true, transformed, read))
+            Algorithm::Winograd2(transformed) | Algorithm::Winograd4(transformed) if shape == keeps_sides => {
+                let four = matches!(algorithm, Algorithm::Winograd4(_));
+                Weights::Winograd(Winograd::new(level, [outputs, inputs], four, transformed, read))
             }
             _ => Weights::Direct(Panels::read(level, outputs, [area, inputs], false, read)),
         };

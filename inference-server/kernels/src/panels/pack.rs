@@ -54,15 +54,8 @@ impl<T: Element> Panels<T> {
         gated: bool,
         fill: impl Fn(usize, Range<usize>, &mut [T]) + Sync,
     ) -> Self {
-        let mut packed = Self { level, outputs, segments, depth, gated, numbers: Aligned::default() };
-        let length = packed.panel_offset(packed.panels());
-        let mut numbers = Aligned::lasting(length);
-        let panel = packed.panel_offset(1).max(1);
-        numbers.as_mut_slice()[..length].par_chunks_mut(panel).enumerate().for_each(|(i, panel)| {
-            packed.pack_panel(panel, i, &fill);
-        });
-        packed.numbers = numbers;
-        packed
+        let packed = Self { level, outputs, segments, depth, gated, numbers: Aligned::default() };
+        packed.written(|packed, index, panel| packed.pack_panel(panel, index, &fill))
     }
 
     /// As [`Self::read`], with other segments: `f(from, to, n)` makes the `mapped` segments of one panel, of `n` numbers
@@ -76,20 +69,27 @@ impl<T: Element> Panels<T> {
         f: impl Fn(&[T], &mut [T], usize) + Sync,
     ) -> Self {
         let plain = Self { level, outputs, segments, depth, gated: false, numbers: Aligned::default() };
-        let mut panels = Self { segments: mapped, numbers: Aligned::default(), ..plain };
-        let length = panels.panel_offset(panels.panels());
-        let mut numbers = Aligned::lasting(length);
-        let panel = panels.panel_offset(1).max(1);
-        numbers.as_mut_slice()[..length].par_chunks_mut(panel).enumerate().for_each(|(i, to)| {
-            let n = plain.columns(i) * plain.row_length();
+        let panels = Self { segments: mapped, numbers: Aligned::default(), ..plain };
+        panels.written(|_, index, to| {
+            let n = plain.columns(index) * plain.row_length();
             let mut from = vec![T::default(); n * segments];
-            plain.pack_panel(&mut from, i, &|sum: usize, inputs: Range<usize>, row: &mut [T]| {
+            plain.pack_panel(&mut from, index, &|sum: usize, inputs: Range<usize>, row: &mut [T]| {
                 read((sum * depth + inputs.start) * segments, row);
             });
             f(&from, to, n);
+        })
+    }
+
+    /// The same panels with memory, each of which `write(panels, index, panel)` fills, on all threads.
+    fn written(mut self, write: impl Fn(&Self, usize, &mut [T]) + Sync) -> Self {
+        let length = self.panel_offset(self.panels());
+        let mut numbers = Aligned::lasting(length);
+        let panel = self.panel_offset(1).max(1);
+        numbers.as_mut_slice()[..length].par_chunks_mut(panel).enumerate().for_each(|(index, panel)| {
+            write(&self, index, panel);
         });
-        panels.numbers = numbers;
-        panels
+        self.numbers = numbers;
+        self
     }
 
     fn pack_panel(&self, panel: &mut [T], index: usize, fill: &impl Fn(usize, Range<usize>, &mut [T])) {

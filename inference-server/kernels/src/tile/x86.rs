@@ -19,6 +19,16 @@ use super::{Kernels, Product};
 /// The second of two bf16 in 32 bits is an f32 when the first is cleared; the first is one when it is moved up.
 const SECOND: i32 = 0xffff_0000_u32 as i32;
 
+/// The first or second of every pair of bf16, as f32.
+macro_rules! widen {
+    ($both:expr, $part:expr, $cast:ident, $move_up:ident, $and:ident, $all:ident) => {
+        $cast(match $part {
+            0 => $move_up::<16>($both),
+            _ => $and($both, $all(SECOND)),
+        })
+    };
+}
+
 /// A level's loop. `vector` reads a vector of the panel, `number` a number of a row into all lanes; where an instruction
 /// takes one number of a group only, they are told which part of the group to read. The same for half a vector, whose
 /// number is the whole one's lower half.
@@ -153,10 +163,7 @@ level!(
     whole: [
         |place: *const bf16, part| {
             let both = _mm512_loadu_si512(place.cast());
-            _mm512_castsi512_ps(match part {
-                0 => _mm512_slli_epi32::<16>(both),
-                _ => _mm512_and_si512(both, _mm512_set1_epi32(SECOND)),
-            })
+            widen!(both, part, _mm512_castsi512_ps, _mm512_slli_epi32, _mm512_and_si512, _mm512_set1_epi32)
         },
         |a, b, c| _mm512_fmadd_ps(a, b, c),
         _mm512_setzero_ps, _mm512_loadu_ps, _mm512_storeu_ps, _mm512_add_ps
@@ -165,10 +172,7 @@ level!(
         |number| _mm512_castps512_ps256(number),
         |place: *const bf16, part| {
             let both = _mm256_loadu_si256(place.cast());
-            _mm256_castsi256_ps(match part {
-                0 => _mm256_slli_epi32::<16>(both),
-                _ => _mm256_and_si256(both, _mm256_set1_epi32(SECOND)),
-            })
+            widen!(both, part, _mm256_castsi256_ps, _mm256_slli_epi32, _mm256_and_si256, _mm256_set1_epi32)
         },
         |a, b, c| _mm256_fmadd_ps(a, b, c),
         _mm256_setzero_ps, _mm256_loadu_ps, _mm256_storeu_ps, _mm256_add_ps
@@ -178,18 +182,12 @@ level!(
     bf16_avx2: bf16, "avx2,fma", lanes: 8, rows: 6, group: 2, parts: 2,
     number: |place: *const bf16, part: usize| {
         let both = _mm256_set1_epi32(place.cast::<i32>().read_unaligned());
-        _mm256_castsi256_ps(match part {
-            0 => _mm256_slli_epi32::<16>(both),
-            _ => _mm256_and_si256(both, _mm256_set1_epi32(SECOND)),
-        })
+        widen!(both, part, _mm256_castsi256_ps, _mm256_slli_epi32, _mm256_and_si256, _mm256_set1_epi32)
     },
     whole: [
         |place: *const bf16, part| {
             let both = _mm256_loadu_si256(place.cast());
-            _mm256_castsi256_ps(match part {
-                0 => _mm256_slli_epi32::<16>(both),
-                _ => _mm256_and_si256(both, _mm256_set1_epi32(SECOND)),
-            })
+            widen!(both, part, _mm256_castsi256_ps, _mm256_slli_epi32, _mm256_and_si256, _mm256_set1_epi32)
         },
         |a, b, c| _mm256_fmadd_ps(a, b, c),
         _mm256_setzero_ps, _mm256_loadu_ps, _mm256_storeu_ps, _mm256_add_ps
@@ -198,10 +196,7 @@ level!(
         |number| _mm256_castps256_ps128(number),
         |place: *const bf16, part| {
             let both = _mm_loadu_si128(place.cast());
-            _mm_castsi128_ps(match part {
-                0 => _mm_slli_epi32::<16>(both),
-                _ => _mm_and_si128(both, _mm_set1_epi32(SECOND)),
-            })
+            widen!(both, part, _mm_castsi128_ps, _mm_slli_epi32, _mm_and_si128, _mm_set1_epi32)
         },
         |a, b, c| _mm_fmadd_ps(a, b, c),
         _mm_setzero_ps, _mm_loadu_ps, _mm_storeu_ps, _mm_add_ps

@@ -1,15 +1,23 @@
-use candle_core::{DType, Device};
+use candle_core::{DType, Device, Tensor};
 
 use super::UNet;
 use crate::checkpoint::ConfigFile;
 use crate::golden;
 
+fn loaded(name: &str, dtype: DType) -> UNet {
+    let checkpoint = golden::checkpoint(name);
+    let weights = checkpoint.weights("unet", dtype, &Device::Cpu).unwrap();
+    UNet::load(checkpoint.config("unet/config.json").unwrap(), &weights).unwrap()
+}
+
+fn bits(x: &Tensor) -> Vec<f32> {
+    x.flatten_all().unwrap().to_vec1().unwrap()
+}
+
 #[test]
 fn an_evaluation_is_diffusers_own_for_every_architecture() {
     for name in golden::NAMES {
-        let checkpoint = golden::checkpoint(name);
-        let weights = checkpoint.weights("unet", DType::F32, &Device::Cpu).unwrap();
-        let unet = UNet::load(checkpoint.config("unet/config.json").unwrap(), &weights).unwrap();
+        let unet = loaded(name, DType::F32);
         let want = golden::tensors(name);
         let (latents, context) = (&want["latents"], &want["context"]);
         let prompt = unet.look_at(context).unwrap();
@@ -19,10 +27,9 @@ fn an_evaluation_is_diffusers_own_for_every_architecture() {
         golden::assert_close(&got, &want["unet_mixed"], name);
 
         // A row alone is bit for bit the row in a batch.
-        let row = |x: &candle_core::Tensor, i| x.narrow(0, i, 1).unwrap();
+        let row = |x: &Tensor, i| x.narrow(0, i, 1).unwrap();
         let seen = unet.look_at(&row(context, 1)).unwrap();
         let alone = unet.forward(&row(latents, 1), &[333.5], &seen, 0.0, false).unwrap().0;
-        let bits = |x: &candle_core::Tensor| x.flatten_all().unwrap().to_vec1::<f32>().unwrap();
         assert_eq!(bits(&alone), bits(&row(&got, 1)), "{name}");
     }
 }
@@ -32,9 +39,7 @@ fn an_evaluation_with_merged_tokens_is_tomesds_own() {
     let want = golden::merging();
     let mut compared = 0;
     for name in golden::NAMES {
-        let checkpoint = golden::checkpoint(name);
-        let weights = checkpoint.weights("unet", DType::F32, &Device::Cpu).unwrap();
-        let unet = UNet::load(checkpoint.config("unet/config.json").unwrap(), &weights).unwrap();
+        let unet = loaded(name, DType::F32);
         let golden = golden::tensors(name);
         let (latents, context) = (&golden["latents"], &golden["context"]);
         let prompt = unet.look_at(context).unwrap();
@@ -47,7 +52,6 @@ fn an_evaluation_with_merged_tokens_is_tomesds_own() {
         // A part of the tokens that is less than one.
         let (got, _) = unet.forward(latents, &[981.0, 333.5], &prompt, 1e-9, false).unwrap();
         let (without, _) = unet.forward(latents, &[981.0, 333.5], &prompt, 0.0, false).unwrap();
-        let bits = |x: &candle_core::Tensor| x.flatten_all().unwrap().to_vec1::<f32>().unwrap();
         assert_eq!(bits(&got), bits(&without), "{name}");
     }
     assert_eq!(compared, 18);
@@ -57,9 +61,7 @@ fn an_evaluation_with_merged_tokens_is_tomesds_own() {
 fn an_evaluation_in_bf16_is_as_close_as_torchs_in_bf16() {
     let mut computed = Vec::new();
     for name in golden::NAMES {
-        let checkpoint = golden::checkpoint(name);
-        let weights = checkpoint.weights("unet", DType::BF16, &Device::Cpu).unwrap();
-        let unet = UNet::load(checkpoint.config("unet/config.json").unwrap(), &weights).unwrap();
+        let unet = loaded(name, DType::BF16);
         let want = golden::tensors(name);
         let prompt = unet.look_at(&want["context"].to_dtype(DType::BF16).unwrap()).unwrap();
         for (key, timesteps) in [("unet_1", [1.0, 1.0]), ("unet_mixed", [981.0, 333.5])] {
@@ -76,13 +78,10 @@ fn an_evaluation_in_bf16_is_as_close_as_torchs_in_bf16() {
 #[test]
 fn an_evaluation_that_reuses_its_own_map_is_the_same_and_with_another_timestep_close() {
     for name in golden::NAMES {
-        let checkpoint = golden::checkpoint(name);
-        let weights = checkpoint.weights("unet", DType::F32, &Device::Cpu).unwrap();
-        let unet = UNet::load(checkpoint.config("unet/config.json").unwrap(), &weights).unwrap();
+        let unet = loaded(name, DType::F32);
         let golden = golden::tensors(name);
         let (latents, context) = (&golden["latents"], &golden["context"]);
         let prompt = unet.look_at(context).unwrap();
-        let bits = |x: &candle_core::Tensor| x.flatten_all().unwrap().to_vec1::<f32>().unwrap();
 
         let (whole, kept) = unet.forward(latents, &[981.0, 333.5], &prompt, 0.0, true).unwrap();
         let kept = kept.unwrap();
@@ -92,7 +91,7 @@ fn an_evaluation_that_reuses_its_own_map_is_the_same_and_with_another_timestep_c
         assert_ne!(bits(&later), bits(&whole), "{name}: the outermost layers know the time");
 
         // The positive row alone.
-        let row = |x: &candle_core::Tensor, i| x.narrow(0, i, 1).unwrap();
+        let row = |x: &Tensor, i| x.narrow(0, i, 1).unwrap();
         let positive = kept.rows(1, 1).unwrap();
         let alone = unet
             .forward_reusing(&row(latents, 1), &[313.5], &prompt.last(1).unwrap(), 0.0, positive)
