@@ -158,16 +158,23 @@ async fn previews_wait_for_those_who_read_them_and_the_engine_does_not() {
     assert_eq!(read, (1..=20).map(|n| (n * 40usize).div_ceil(21)).collect::<Vec<_>>());
     assert!(soon(ticket.previews().recv()).await.is_none(), "they come once");
 
-    let mut without = bench.engine.submit(request.clone()).unwrap();
+    let mut without = bench.engine.submit(request).unwrap();
     assert_eq!(soon(without.picture()).await.unwrap().previews, Duration::ZERO);
     assert!(soon(without.previews().recv()).await.is_none());
 
-    let counted = "diffusion_preview_seconds_count 20";
-    assert!(bench.engine.shared.metrics.text().contains(counted));
+    assert!(bench.engine.shared.metrics.text().contains("diffusion_preview_seconds_count 20"));
+}
+
+#[tokio::test]
+async fn previews_that_nobody_wants_are_not_drawn() {
+    // The gate holds the first step until the reader has left.
+    let bench = Bench::new(true, 10).await;
+    let request = Request { steps: 40, ..info().defaults("a") };
     let mut careless = bench.engine.submit_with_previews(request, 20).unwrap();
     drop(careless.previews());
-    soon(careless.picture()).await.unwrap();
-    assert!(bench.engine.shared.metrics.text().contains(counted), "nobody wanted them");
+    bench.steps(40);
+    assert_eq!(soon(careless.picture()).await.unwrap().previews, Duration::ZERO);
+    assert!(bench.engine.shared.metrics.text().contains("diffusion_preview_seconds_count 0"));
 }
 
 #[tokio::test]
