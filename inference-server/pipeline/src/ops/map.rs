@@ -70,8 +70,8 @@ impl FeatureMap {
 
     /// A map of this one's height and width from `(batch, height x width, channels)`.
     pub(crate) fn with_tokens(&self, tokens: &Tensor) -> Result<Self> {
-        let (_, _, channels) = tokens.dims3()?;
-        let shape = MapShape { channels, ..self.shape };
+        let (batch, _, channels) = tokens.dims3()?;
+        let shape = MapShape { batch, channels, ..self.shape };
         let tensor = match self.channels_last() {
             true => tokens.reshape(&shape.dims(true))?,
             false => tokens.transpose(1, 2)?.contiguous()?.reshape(&shape.dims(false))?,
@@ -86,6 +86,15 @@ impl FeatureMap {
         }
         let tensor = self.tensor.narrow(0, first, rows)?.force_contiguous()?;
         Ok(Self { tensor, shape: MapShape { batch: rows, ..self.shape } })
+    }
+
+    /// See [`super::repeat_rows`].
+    pub(crate) fn repeat_rows(&self, copies: &[usize]) -> Result<Self> {
+        let batch = copies.iter().sum();
+        Ok(Self {
+            tensor: super::repeat_rows(&self.tensor, copies)?,
+            shape: MapShape { batch, ..self.shape },
+        })
     }
 
     /// How many rows the batch has.

@@ -48,6 +48,15 @@ fn each_row(x: &Tensor, f: impl Fn(&Tensor) -> Result<Tensor>) -> Result<Tensor>
     }
 }
 
+/// As many copies of each row of a batch as `copies` says, one after the other.
+pub(crate) fn repeat_rows(x: &Tensor, copies: &[usize]) -> Result<Tensor> {
+    if copies.iter().all(|&n| n == 1) {
+        return Ok(x.clone());
+    }
+    let rows = copies.iter().enumerate().map(|(row, &n)| Ok(vec![x.narrow(0, row, 1)?; n]));
+    Tensor::cat(&rows.collect::<Result<Vec<_>>>()?.concat(), 0)
+}
+
 /// What comes after a layer, where it is not one with it.
 fn finish(y: Tensor, activation: Option<Activation>, residual: Option<&Tensor>) -> Result<Tensor> {
     let y = match activation {

@@ -97,7 +97,7 @@ impl Together<'_> {
     }
 }
 
-/// What the UNet is given: one row of each for every row of every job.
+/// What the UNet is given: a row of the latents and a timestep for every job, and the rows of its prompt.
 struct Batch {
     latents: Tensor,
     timesteps: Vec<f64>,
@@ -112,12 +112,9 @@ impl Batch {
         for job in jobs {
             let input = job.scheduler.scale_model_input(&job.latents)?;
             let timestep = job.scheduler.timesteps().get(job.done).copied().unwrap_or_default();
-            let rows = job.rows();
-            for _ in 0..rows {
-                latents.push(input.clone());
-                timesteps.push(timestep);
-            }
-            prompts.push(job.prompt.last(rows)?);
+            latents.push(input);
+            timesteps.push(timestep);
+            prompts.push(job.prompt.last(job.rows())?);
         }
         let merging = jobs.first().map_or(0.0, |job| job.merging);
         Ok(Self { latents: Tensor::cat(&latents, 0)?, timesteps, prompt: Prompt::join(&prompts)?, merging })

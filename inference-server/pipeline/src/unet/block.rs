@@ -48,7 +48,7 @@ impl Layer {
     }
 
     fn forward(&self, x: &FeatureMap, given: &mut Conditions<'_>) -> Result<FeatureMap> {
-        let x = self.resnet.forward(x, Some(&given.time))?;
+        let x = self.resnet.forward(x, Some(given.time(x.batch())))?;
         match &self.transformer {
             None => Ok(x),
             Some(transformer) => transformer.forward(&x, given),
@@ -125,7 +125,7 @@ impl MidBlock {
 
     pub(super) fn forward(&self, x: &FeatureMap, given: &mut Conditions<'_>) -> Result<FeatureMap> {
         let x = self.first.forward(x, given)?;
-        self.last.forward(&x, Some(&given.time))
+        self.last.forward(&x, Some(given.time(x.batch())))
     }
 }
 
@@ -184,7 +184,7 @@ impl UpBlock {
     ) -> Result<FeatureMap> {
         for layer in self.layers.get(layers).unwrap_or_default() {
             let Some(skip) = skips.pop() else { candle_core::bail!("more layers on the way up than down") };
-            x = layer.forward(&x.beside(&skip)?, given)?;
+            x = layer.forward(&x.beside(&given.spread_map(skip)?)?, given)?;
         }
         Ok(x)
     }

@@ -16,7 +16,6 @@ use candle_core::{DType, Result, Tensor};
 use self::block::{DownBlock, MidBlock, UpBlock};
 use self::conditions::Conditions;
 use self::config::Config;
-use self::prompt::Layers;
 pub(crate) use self::prompt::Prompt;
 use self::time::TimeEmbedding;
 use crate::LoadError;
@@ -91,9 +90,10 @@ impl UNet {
         Ok(Prompt::new(layers, context.dim(0)?))
     }
 
-    /// The predicted noise (or velocity, or sample) `(batch, channels, height, width)` for latents of that shape, one
-    /// timestep and one row of the prompt for each. With `keep` also the map that [`Self::forward_reusing`] wants. A part
-    /// `merging` of the tokens of the largest maps that look at themselves is merged while they do.
+    /// The predicted noise (or velocity, or sample) `(rows of the prompt, channels, height, width)` for latents with a
+    /// timestep for each, which have as many rows as the prompt or one for every prompt that was joined. With `keep` also the
+    /// map that [`Self::forward_reusing`] wants. A part `merging` of the tokens of the largest maps that look at themselves
+    /// is merged while they do.
     pub(crate) fn forward(
         &self,
         latents: &Tensor,
@@ -102,8 +102,7 @@ impl UNet {
         merging: f64,
         keep: bool,
     ) -> Result<(Tensor, Option<FeatureMap>)> {
-        let (mut x, time) = self.enter(latents, timesteps, prompt)?;
-        let mut given = Conditions { time, prompt: Layers::of(prompt), merging };
+        let (mut x, mut given) = self.enter(latents, timesteps, prompt, merging)?;
         let mut skips = vec![x.clone()];
         for block in &self.down {
             x = block.forward(x, &mut given, &mut skips)?;
@@ -117,13 +116,19 @@ impl UNet {
         x = last.forward_layers(inner, x, &mut given, &mut skips)?;
         let kept = keep.then(|| x.clone());
         x = last.forward_layers(outermost, x, &mut given, &mut skips)?;
-        Ok((self.leave(&x, latents)?, kept))
+        Ok((self.leave(&given.spread_map(x)?, latents)?, kept))
     }
 
-    /// The first map, and the timesteps as the layers want them.
-    fn enter(&self, latents: &Tensor, timesteps: &[f64], prompt: &Prompt) -> Result<(FeatureMap, Tensor)> {
-        if latents.dim(0)? != prompt.rows() {
-            candle_core::bail!("{:?} latents and {} rows of a prompt", latents.dims(), prompt.rows());
+    /// The first map, and what the layers are told.
+    fn enter<'a>(
+        &self,
+        latents: &Tensor,
+        timesteps: &[f64],
+        prompt: &'a Prompt,
+        merging: f64,
+    ) -> Result<(FeatureMap, Conditions<'a>)> {
+        if latents.dim(0)? != timesteps.len() {
+            candle_core::bail!("{:?} latents and {} timesteps", latents.dims(), timesteps.len());
         }
         let mut x = latents.to_dtype(self.dtype)?;
         if self.config.center_input_sample {
@@ -131,7 +136,8 @@ impl UNet {
         }
         let time = self.time.forward(timesteps, latents.device(), self.dtype)?;
         let time = self.config.activation.forward(&time)?;
-        Ok((self.conv_in.forward(&FeatureMap::new(&x)?)?, time))
+        let given = Conditions::new(time, prompt, merging)?;
+        Ok((self.conv_in.forward(&FeatureMap::new(&x)?)?, given))
     }
 
     /// The prediction from the last map, in the type of the latents.

@@ -7,22 +7,22 @@ use candle_core::{Result, Tensor};
 pub(crate) struct Prompt {
     /// `(rows, tokens, 2 x width of the layer)` each.
     pub(super) layers: Vec<Tensor>,
-    /// How many embeddings it was made of.
-    rows: usize,
+    /// How many embeddings each of the prompts that were joined was made of.
+    parts: Vec<usize>,
 }
 
 impl Prompt {
     pub(super) fn new(layers: Vec<Tensor>, rows: usize) -> Self {
-        Self { layers, rows }
+        Self { layers, parts: vec![rows] }
     }
 
     /// The last `rows` rows: with one, the positive prompt of a guided job.
     pub(crate) fn last(&self, rows: usize) -> Result<Self> {
-        let Some(first) = self.rows.checked_sub(rows).filter(|&first| first > 0) else {
+        let Some(first) = self.rows().checked_sub(rows).filter(|&first| first > 0) else {
             return Ok(self.clone());
         };
         let layers = self.layers.iter().map(|layer| layer.narrow(0, first, rows));
-        Ok(Self { layers: layers.collect::<Result<_>>()?, rows })
+        Ok(Self { layers: layers.collect::<Result<_>>()?, parts: vec![rows] })
     }
 
     /// The rows of all, one prompt's after the other's.
@@ -35,13 +35,18 @@ impl Prompt {
             let parts: Vec<&Tensor> = prompts.iter().filter_map(|prompt| prompt.layers.get(i)).collect();
             Tensor::cat(&parts, 0)
         };
-        let rows = prompts.iter().map(|prompt| prompt.rows).sum();
-        Ok(Self { layers: (0..layers).map(join).collect::<Result<_>>()?, rows })
+        let parts = prompts.iter().flat_map(|prompt| &prompt.parts).copied().collect();
+        Ok(Self { layers: (0..layers).map(join).collect::<Result<_>>()?, parts })
     }
 
     /// Rows of embeddings.
     pub(super) fn rows(&self) -> usize {
-        self.rows
+        self.parts.iter().sum()
+    }
+
+    /// The rows of each of the prompts that were joined.
+    pub(super) fn parts(&self) -> &[usize] {
+        &self.parts
     }
 }
 

@@ -10,8 +10,7 @@
 use candle_core::{Result, Tensor};
 
 use super::UNet;
-use super::conditions::Conditions;
-use super::prompt::{Layers, Prompt};
+use super::prompt::Prompt;
 use crate::ops::FeatureMap;
 
 impl UNet {
@@ -26,8 +25,7 @@ impl UNet {
         kept: FeatureMap,
     ) -> Result<Tensor> {
         let Some(last) = self.up.last() else { candle_core::bail!("a UNet without blocks") };
-        let (x, time) = self.enter(latents, timesteps, prompt)?;
-        let mut given = Conditions { time, prompt: Layers::of(prompt), merging };
+        let (x, mut given) = self.enter(latents, timesteps, prompt, merging)?;
         given.prompt.skip_to_last(last.last_looks());
         // The last layer takes the first map beside what comes from below.
         let (_, outermost) = last.inner_and_last();

@@ -1,6 +1,6 @@
 use candle_core::{DType, Device, Tensor};
 
-use super::UNet;
+use super::{Prompt, UNet};
 use crate::checkpoint::ConfigFile;
 use crate::golden;
 
@@ -31,6 +31,31 @@ fn an_evaluation_is_diffusers_own_for_every_architecture() {
         let seen = unet.look_at(&row(context, 1)).unwrap();
         let alone = unet.forward(&row(latents, 1), &[333.5], &seen, 0.0, false).unwrap().0;
         assert_eq!(bits(&alone), bits(&row(&got, 1)), "{name}");
+    }
+}
+
+#[test]
+fn rows_that_differ_in_their_prompt_alone_are_computed_once_and_come_out_the_same() {
+    for name in golden::NAMES {
+        let unet = loaded(name, DType::F32);
+        let golden = golden::tensors(name);
+        let (latents, context) = (&golden["latents"], &golden["context"]);
+        let row = |x: &Tensor, i| x.narrow(0, i, 1).unwrap();
+        // A guided job, and one that is not.
+        let guided = unet.look_at(context).unwrap();
+        let prompt = Prompt::join(&[guided.clone(), guided.last(1).unwrap()]).unwrap();
+        let each = Tensor::cat(&[row(latents, 0), row(latents, 0), row(latents, 1)], 0).unwrap();
+        for merging in [0.0, 0.5] {
+            let times = [981.0, 333.5];
+            let (once, kept) = unet.forward(latents, &times, &prompt, merging, true).unwrap();
+            let (want, _) = unet.forward(&each, &[981.0, 981.0, 333.5], &prompt, merging, false).unwrap();
+            assert_eq!(bits(&once), bits(&want), "{name}, {merging}");
+            let again = unet.forward_reusing(latents, &times, &prompt, merging, kept.unwrap()).unwrap();
+            assert_eq!(bits(&again), bits(&want), "{name}, {merging}");
+        }
+        let wrong = unet.forward(&Tensor::cat(&[&each, latents], 0).unwrap(), &[1.0; 5], &prompt, 0.0, false);
+        let wrong = wrong.map(|_| ()).unwrap_err().to_string();
+        assert!(wrong.contains("5 rows of latents and [2, 1] of prompts"), "{wrong}");
     }
 }
 

@@ -3,7 +3,6 @@
 use candle_core::{D, DType, Result, Tensor};
 
 use super::conditions::Conditions;
-use super::prompt::Layers;
 use crate::LoadError;
 use crate::checkpoint::Weights;
 use crate::ops::{Activation, FeatureMap, GroupNorm, LayerNorm, Linear, Merge, Sees, attention};
@@ -74,9 +73,9 @@ impl Transformer {
         let merging = if self.merges { given.merging } else { 0.0 };
         let mut tokens = self.into.forward(&self.norm.forward(x)?.tokens()?)?;
         for block in &self.blocks {
-            tokens = block.forward(&tokens, &mut given.prompt, merging, x.size())?;
+            tokens = block.forward(&tokens, given, merging, x.size())?;
         }
-        x.with_tokens(&self.out.forward_onto(&tokens, &x.tokens()?)?)
+        x.with_tokens(&self.out.forward_onto(&tokens, &given.spread(&x.tokens()?)?)?)
     }
 }
 
@@ -111,20 +110,20 @@ impl Block {
     fn forward(
         &self,
         x: &Tensor,
-        prompt: &mut Layers<'_>,
+        given: &mut Conditions<'_>,
         merging: f64,
         size: (usize, usize),
     ) -> Result<Tensor> {
         let normal = self.norm1.forward(x)?;
         let merging = if self.attention1.looks_at_itself() { merging } else { 0.0 };
         let x = match Merge::of(x, size, merging)? {
-            None => self.attention1.forward_onto(&normal, prompt, x)?,
+            None => self.attention1.forward_onto(&normal, given, x)?,
             Some(merge) => {
-                let found = self.attention1.forward(&merge.merge(&normal)?, prompt)?;
+                let found = self.attention1.forward(&merge.merge(&normal)?, given)?;
                 merge.unmerge_onto(&found, x)?
             }
         };
-        let x = self.attention2.forward_onto(&self.norm2.forward(&x)?, prompt, &x)?;
+        let x = self.attention2.forward_onto(&self.norm2.forward(&x)?, given, &x)?;
         self.feed_forward.forward_onto(&self.norm3.forward(&x)?, &x)
     }
 }
@@ -174,16 +173,21 @@ impl Attention {
     }
 
     /// What `x` finds in itself or in the prompt.
-    fn forward(&self, x: &Tensor, prompt: &mut Layers<'_>) -> Result<Tensor> {
-        self.out.forward(&self.look(x, prompt)?)
+    fn forward(&self, x: &Tensor, given: &mut Conditions<'_>) -> Result<Tensor> {
+        self.out.forward(&self.look(x, given)?)
     }
 
     /// The same, added to `residual`.
-    fn forward_onto(&self, x: &Tensor, prompt: &mut Layers<'_>, residual: &Tensor) -> Result<Tensor> {
-        self.out.forward_onto(&self.look(x, prompt)?, residual)
+    fn forward_onto(&self, x: &Tensor, given: &mut Conditions<'_>, residual: &Tensor) -> Result<Tensor> {
+        let found = self.look(x, given)?;
+        match self.looks_at_itself() {
+            true => self.out.forward_onto(&found, residual),
+            false => self.out.forward_onto(&found, &given.spread(residual)?),
+        }
     }
 
-    fn look(&self, x: &Tensor, prompt: &mut Layers<'_>) -> Result<Tensor> {
+    /// Here the rows of a prompt part ways.
+    fn look(&self, x: &Tensor, given: &mut Conditions<'_>) -> Result<Tensor> {
         let width = x.dim(D::Minus1)?;
         let part = |x: &Tensor, i| x.narrow(D::Minus1, i * width, width);
         let (q, k, v) = match &self.projections {
@@ -192,8 +196,8 @@ impl Attention {
                 (part(&all, 0)?, part(&all, 1)?, part(&all, 2)?)
             }
             Projections::OfAnother { query, .. } => {
-                let both = prompt.take()?;
-                (query.forward(x)?, part(both, 0)?, part(both, 1)?)
+                let both = given.prompt.take()?;
+                (given.spread(&query.forward(x)?)?, part(both, 0)?, part(both, 1)?)
             }
         };
         if !self.upcast {
