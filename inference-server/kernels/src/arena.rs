@@ -9,7 +9,7 @@ use memmap2::{Advice, MmapOptions, MmapRaw, UncheckedAdvice};
 const PIECE: usize = 256 << 20;
 
 /// A huge page.
-const HUGE: usize = 2 << 20;
+pub(crate) const HUGE: usize = 2 << 20;
 
 /// A cache line.
 const LINE: usize = 64;
@@ -58,7 +58,8 @@ impl Slot {
     }
 }
 
-fn map(bytes: usize) -> Option<MmapRaw> {
+/// Zeros in huge pages, as far as the system has some.
+pub(crate) fn map(bytes: usize) -> Option<MmapRaw> {
     let piece = MmapOptions::new().len(bytes).no_reserve_swap().map_anon().ok()?;
     // It is advice: without huge pages everything works too.
     #[cfg(target_os = "linux")]

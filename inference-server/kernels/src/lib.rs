@@ -8,6 +8,7 @@
 //! one sum, taken in one order by one thread.
 
 mod aligned;
+mod allocator;
 mod arena;
 mod attention;
 mod conv;
@@ -31,6 +32,7 @@ mod testing;
 mod tile;
 mod winograd;
 
+pub use allocator::{Allocator, give_back};
 pub use attention::{Attention, Rows};
 pub use conv::{Algorithm, ConvShape, PackedConv, Transformed};
 pub use decode::Format;

@@ -5,11 +5,12 @@
 use std::path::Path;
 use std::time::Duration;
 
+use diffusion_pipeline::memory::Allocator;
 use diffusion_pipeline::{LoadOptions, Pipeline, Precision, Request, Source};
 use mimalloc::MiMalloc;
 
 #[global_allocator]
-static ALLOCATOR: MiMalloc = MiMalloc;
+static ALLOCATOR: Allocator<MiMalloc> = Allocator(MiMalloc);
 
 type Outcome<T> = Result<T, Box<dyn std::error::Error>>;
 

@@ -38,6 +38,11 @@ mod tokenizer;
 mod unet;
 mod vae;
 
+/// Memory for large tensors, used again from one step to the next.
+pub mod memory {
+    pub use diffusion_kernels::{Allocator, give_back};
+}
+
 pub use crate::image::{ImageFormat, Picture, resize};
 pub use checkpoint::Source;
 pub use error::{Error, FieldError, LoadError};

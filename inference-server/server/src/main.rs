@@ -3,12 +3,14 @@
 use std::process::ExitCode;
 
 use clap::Parser;
+use diffusion_pipeline::memory::Allocator;
 use diffusion_server::cli::{Cli, Command};
 use diffusion_server::fetch::{self, FetchError};
 use diffusion_server::{generate, serve};
+use mimalloc::MiMalloc;
 
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: Allocator<MiMalloc> = Allocator(MiMalloc);
 
 fn main() -> ExitCode {
     let result = match Cli::parse().command {

@@ -20,6 +20,8 @@ use crate::params::{Defaults, Limits};
 const IO_THREADS: usize = 2;
 /// Time to send the last answers when the engine has failed.
 const LAST_WORDS: Duration = Duration::from_secs(2);
+/// A few requests in a row find the memory of the one before; what stays idle for longer should cost the node nothing.
+const REST_AFTER: Duration = Duration::from_secs(5);
 /// Probes and scrapes at one time.
 const ADMIN_CONNECTIONS: usize = 64;
 
@@ -234,7 +236,7 @@ fn engine_options(args: &ServeArgs) -> Options {
         max_queue: args.queue.max_queue,
         max_queue_time: Duration::from_secs(args.queue.max_queue_seconds),
     };
-    Options { max_batch: args.queue.max_batch, bounds }
+    Options { max_batch: args.queue.max_batch, bounds, rest_after: REST_AFTER }
 }
 
 fn connections(args: &ServeArgs) -> Connections {

@@ -17,7 +17,7 @@ use std::io;
 use std::time::Duration;
 
 use criterion::Criterion;
-use diffusion_kernels::Element;
+use diffusion_kernels::{Allocator, Element};
 use half::bf16;
 use mimalloc::MiMalloc;
 
@@ -27,7 +27,7 @@ use suite::Suite;
 /// As the server has it. glibc's gives large results back to the system, and the page faults of the next ones would be
 /// timed with the kernels.
 #[global_allocator]
-static ALLOCATOR: MiMalloc = MiMalloc;
+static ALLOCATOR: Allocator<MiMalloc> = Allocator(MiMalloc);
 
 fn main() -> io::Result<()> {
     every_kernel::<bf16>("bf16")?;

@@ -10,10 +10,11 @@ mod ours;
 
 use std::path::Path;
 
+use diffusion_pipeline::memory::Allocator;
 use mimalloc::MiMalloc;
 
 #[global_allocator]
-static ALLOCATOR: MiMalloc = MiMalloc;
+static ALLOCATOR: Allocator<MiMalloc> = Allocator(MiMalloc);
 
 type Outcome<T> = Result<T, Box<dyn std::error::Error>>;
 

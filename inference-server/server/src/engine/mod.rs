@@ -34,6 +34,8 @@ pub struct Options {
     pub max_batch: usize,
     /// What is let in.
     pub bounds: Bounds,
+    /// After so long without a request, memory that pictures needed goes back to the system.
+    pub rest_after: Duration,
 }
 
 /// A finished picture and where its time went.

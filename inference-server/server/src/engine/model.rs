@@ -31,6 +31,8 @@ pub trait Model: 'static {
     /// # Errors
     /// When the numbers are not finite.
     fn preview(&self, job: &Self::Job) -> Result<Picture, Error>;
+    /// Lets go of what makes the next picture faster but the machine could use meanwhile: there is nothing to draw.
+    fn rest(&self);
     /// Evaluations done and in all.
     fn progress(job: &Self::Job) -> (usize, usize);
     /// Where the time went.
@@ -73,6 +75,10 @@ impl Model for PipelineModel {
 
     fn preview(&self, job: &Job) -> Result<Picture, Error> {
         self.0.preview(job)
+    }
+
+    fn rest(&self) {
+        diffusion_pipeline::memory::give_back();
     }
 
     fn progress(job: &Job) -> (usize, usize) {

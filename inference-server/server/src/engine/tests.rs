@@ -14,6 +14,8 @@ type Seen = Arc<Mutex<Vec<(usize, usize)>>>;
 struct Fake {
     info: ModelInfo,
     seen: Seen,
+    /// Is told of every rest.
+    rests: mpsc::Sender<()>,
     /// Lets a test hold the engine in the middle of a step.
     gate: Option<mpsc::Receiver<()>>,
     /// The same for the steps of the warm-up.
@@ -74,6 +76,11 @@ impl Model for Fake {
         }
     }
 
+    fn rest(&self) {
+        // A test that does not wait for it has no receiver.
+        let _ = self.rests.send(());
+    }
+
     fn progress(job: &FakeJob) -> (usize, usize) {
         (job.done, job.request.steps)
     }
@@ -87,30 +94,35 @@ impl Model for Fake {
     }
 }
 
+const REST_AFTER: Duration = Duration::from_millis(20);
+
 struct Bench {
     engine: Engine,
     thread: Option<JoinHandle<Result<(), EngineError>>>,
     seen: Seen,
     gate: mpsc::Sender<()>,
+    rested: mpsc::Receiver<()>,
 }
 
 impl Bench {
     /// `gated`: every step waits for a token.
     async fn new(gated: bool, max_queue: usize) -> Self {
         let (gate, receiver) = mpsc::channel();
+        let (rests, rested) = mpsc::channel();
         let seen = Seen::default();
         let fake = Fake {
             info: info(),
             seen: Arc::clone(&seen),
+            rests,
             gate: gated.then_some(receiver),
             warm_up: None,
             pause: Duration::ZERO,
         };
         let bounds = Bounds { max_queue, max_queue_time: Duration::from_secs(1000) };
-        let options = Options { max_batch: 2, bounds };
+        let options = Options { max_batch: 2, bounds, rest_after: REST_AFTER };
         let (engine, thread) = Engine::start(|| Ok(fake), options, Arc::new(Metrics::new("fake"))).unwrap();
         engine.phase().wait_for(|phase| *phase == Phase::Ready).await.unwrap();
-        Self { engine, thread: Some(thread), seen, gate }
+        Self { engine, thread: Some(thread), seen, gate, rested }
     }
 
     fn submit(&self, prompt: &str, width: usize, steps: usize) -> Ticket {
@@ -138,6 +150,18 @@ async fn pictures_are_drawn_and_progress_is_told() {
     assert_eq!(*ticket.progress().borrow(), Progress { started: true, done: 5, total: 5 });
     soon(bench.engine.idle()).await;
     assert_eq!(bench.engine.unfinished(), 0);
+}
+
+#[tokio::test]
+async fn an_engine_without_requests_rests_once_until_the_next_one() {
+    let bench = Bench::new(false, 10).await;
+    bench.rested.recv_timeout(Duration::from_secs(20)).unwrap();
+    for _ in 0..2 {
+        soon(bench.submit("a", 64, 5).picture()).await.unwrap();
+        bench.rested.recv_timeout(Duration::from_secs(20)).unwrap();
+        // What is awaited is that nothing comes.
+        assert!(bench.rested.recv_timeout(5 * REST_AFTER).is_err());
+    }
 }
 
 #[tokio::test]
@@ -263,12 +287,13 @@ async fn it_is_ready_when_a_picture_was_drawn_and_not_before() {
     let fake = Fake {
         info: info(),
         seen: Seen::default(),
+        rests: mpsc::channel().0,
         gate: None,
         warm_up: Some(warm_up),
         pause: Duration::ZERO,
     };
     let bounds = Bounds { max_queue: 1, max_queue_time: Duration::from_secs(1) };
-    let options = Options { max_batch: 1, bounds };
+    let options = Options { max_batch: 1, bounds, rest_after: REST_AFTER };
     let (engine, _thread) = Engine::start(|| Ok(fake), options, Arc::new(Metrics::new("fake"))).unwrap();
     let mut phase = engine.phase();
     soon(phase.wait_for(|phase| *phase == Phase::WarmingUp)).await.unwrap();
@@ -332,7 +357,7 @@ async fn draining_finishes_what_is_inside_and_lets_nothing_in() {
 async fn a_load_that_fails_or_panics_ends_the_thread_and_says_why() {
     let options = || {
         let bounds = Bounds { max_queue: 1, max_queue_time: Duration::from_secs(1) };
-        Options { max_batch: 1, bounds }
+        Options { max_batch: 1, bounds, rest_after: REST_AFTER }
     };
     let metrics = Arc::new(Metrics::new("fake"));
     let wrong = || Err(LoadError::Source { given: "x".into(), problem: "is not there".into() });

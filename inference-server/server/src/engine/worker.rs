@@ -2,7 +2,7 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::sync::mpsc::Receiver;
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
 use diffusion_pipeline::{Error, ImageFormat, LoadError, Request};
@@ -28,8 +28,14 @@ pub(super) fn run<M: Model>(
     };
     let info = shared.info.get_or_init(|| model.info().clone()).clone();
     tracing::info!(model = info.name, parameters = info.parameters, seconds = seconds(began), "model loaded");
-    let mut worker =
-        Worker { model, shared, max_batch: options.max_batch.max(1), lanes: Lanes::new(), panicked: false };
+    let mut worker = Worker {
+        model,
+        shared,
+        max_batch: options.max_batch.max(1),
+        rest_after: options.rest_after,
+        lanes: Lanes::new(),
+        panicked: false,
+    };
     let request = Request { steps: WARM_UP_STEPS, ..info.defaults("warm-up") };
     worker.warm_up(&request, Phase::WarmingUp)?;
     tracing::info!(seconds = seconds(began), "ready");
@@ -44,6 +50,7 @@ struct Worker<M: Model> {
     model: M,
     shared: Arc<Shared>,
     max_batch: usize,
+    rest_after: Duration,
     lanes: Lanes<M::Job>,
     panicked: bool,
 }
@@ -52,8 +59,8 @@ impl<M: Model> Worker<M> {
     fn serve(&mut self, test_picture: &Request, orders: &Receiver<Order>) -> Result<(), EngineError> {
         loop {
             if self.lanes.is_empty() {
-                // Nothing to do: wait. All handles gone: the end.
-                let Ok(order) = orders.recv() else { return Ok(()) };
+                // All handles gone: the end.
+                let Some(order) = self.wait(orders) else { return Ok(()) };
                 self.lanes.push(order);
             }
             for order in orders.try_iter() {
@@ -72,6 +79,18 @@ impl<M: Model> Worker<M> {
             if std::mem::take(&mut self.panicked) {
                 self.warm_up(test_picture, Phase::Recovering)?;
             }
+        }
+    }
+
+    /// The next order; none will come when all who could place one are gone.
+    fn wait(&self, orders: &Receiver<Order>) -> Option<Order> {
+        match orders.recv_timeout(self.rest_after) {
+            Ok(order) => Some(order),
+            Err(RecvTimeoutError::Timeout) => {
+                self.model.rest();
+                orders.recv().ok()
+            }
+            Err(RecvTimeoutError::Disconnected) => None,
         }
     }
 
