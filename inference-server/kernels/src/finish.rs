@@ -29,6 +29,38 @@ pub(crate) struct Finish<T> {
     pub gate: Option<(usize, usize)>,
 }
 
+impl<T> Finish<T> {
+    /// Asks for the memory that is going to be written and for the residual, as early as there is something to compute meanwhile:
+    /// stores that wait for it hold everything up behind them.
+    #[inline(always)]
+    pub(crate) fn announce(&self) {
+        for row in 0..self.rows {
+            let (at, bytes) = (row * self.output_row, self.columns * size_of::<T>());
+            prefetch::<true>(self.output.wrapping_add(at).cast(), bytes);
+            if !self.residual.is_null() {
+                prefetch::<false>(self.residual.wrapping_add(at).cast(), bytes);
+            }
+        }
+    }
+}
+
+/// `bytes` from `start` on are read, or with `WRITE` written, soon.
+#[inline(always)]
+fn prefetch<const WRITE: bool>(start: *const u8, bytes: usize) {
+    const LINE: usize = 64;
+    for line in (0..bytes).step_by(LINE) {
+        let place = start.wrapping_add(line).cast();
+        // SAFETY: it is a hint, which may name any place.
+        #[cfg(target_arch = "x86_64")]
+        unsafe {
+            use std::arch::x86_64::{_MM_HINT_ET0, _MM_HINT_T0, _mm_prefetch};
+            if WRITE { _mm_prefetch::<_MM_HINT_ET0>(place) } else { _mm_prefetch::<_MM_HINT_T0>(place) }
+        }
+        #[cfg(not(target_arch = "x86_64"))]
+        let _: *const i8 = place;
+    }
+}
+
 /// `activation(sum + bias) + residual`, or `(sum + bias) activation(gate + its bias) + residual`.
 ///
 /// # Safety

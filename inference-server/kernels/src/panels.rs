@@ -216,16 +216,22 @@ impl<T: Element> Panels<T> {
                             sums_row: columns,
                             accumulate: i > 0,
                         };
+                        let first = rows.start + index * kernels.rows;
+                        let rows = first..(first + kernels.rows).min(rows.end);
+                        let results = Results { panel, rows, left, epilogue, bias_step, output };
+                        let last = i + 1 == blocks.len();
+                        if last {
+                            self.each_finish(&results, product.sums, |f| f.announce());
+                        }
                         // SAFETY: `kernels` has checked the level. The table has pointers for every segment and row of
                         // the tile, each to a whole row; the panel has its columns for every step of every segment;
                         // `sums` is a tile, and was written in the first round when it is added to.
                         unsafe { kernels.compute(columns, &product) };
-                        if i + 1 == blocks.len() {
-                            let first = rows.start + index * kernels.rows;
-                            let rows = first..(first + kernels.rows).min(rows.end);
-                            let sums = Sums { panel, numbers: sums, row: columns };
-                            // SAFETY: these rows and this panel's columns are this task's alone, and within the output.
-                            unsafe { self.finish(&sums, rows, left, epilogue, bias_step, output) };
+                        if last {
+                            // SAFETY: the tile has these rows and columns, and gates half a row later; bias and residual
+                            // have been checked to be as long as the result; these rows and this panel's columns are
+                            // this task's alone, and within the output.
+                            self.each_finish(&results, product.sums, |f| unsafe { finish(self.level, f) });
                         }
                     }
                 }
@@ -250,22 +256,14 @@ impl<T: Element> Panels<T> {
         table
     }
 
-    /// # Safety
-    /// Nobody else reads or writes these rows and columns of `output`, which is a whole result.
-    unsafe fn finish(
-        &self,
-        sums: &Sums<'_>,
-        rows: Range<usize>,
-        left: &Left<'_, T>,
-        epilogue: &Epilogue<'_, T>,
-        bias_step: usize,
-        output: *mut T,
-    ) {
-        let (first, columns) = self.outputs_of(sums.panel);
-        let half = sums.row / 2;
+    /// What is done with a tile of sums, as few pieces as there are rows that have a bias in common and stay together.
+    #[inline(always)]
+    fn each_finish(&self, results: &Results<'_, '_, T>, sums: *const f32, mut f: impl FnMut(&Finish<T>)) {
+        let Results { panel, ref rows, left, epilogue, bias_step, output } = *results;
+        let (first, columns) = self.outputs_of(panel);
+        let sums_row = self.columns(panel);
         let mut row = rows.start;
         while row < rows.end {
-            // Rows with the same bias that stay together.
             let (number, until) = match bias_step {
                 0 => (0, rows.end),
                 _ => (row / left.picture, (row / left.picture + 1) * left.picture),
@@ -273,29 +271,29 @@ impl<T: Element> Panels<T> {
             let (to, until) = left.becomes.map_or((row, until), |becomes| (becomes(row), row + 1));
             let n = until.min(rows.end) - row;
             let at = to * self.outputs + first;
-            let f = Finish {
+            f(&Finish {
                 rows: n,
                 columns,
-                sums: sums.numbers[(row - rows.start) * sums.row..].as_ptr(),
-                sums_row: sums.row,
+                sums: sums.wrapping_add((row - rows.start) * sums_row),
+                sums_row,
                 output: output.wrapping_add(at),
                 output_row: self.outputs,
                 bias: epilogue.bias.map_or(std::ptr::null(), |b| b[number * bias_step + first..].as_ptr()),
                 activation: epilogue.activation,
                 residual: epilogue.residual.map_or(std::ptr::null(), |r| r[at..].as_ptr()),
-                gate: self.gated.then_some((half, self.outputs)),
-            };
-            // SAFETY: the tile has these rows and columns, and gates half a row later; bias and residual have been
-            // checked to be as long as the result; the caller answers for the output.
-            unsafe { finish(self.level, &f) };
+                gate: self.gated.then_some((sums_row / 2, self.outputs)),
+            });
             row += n;
         }
     }
 }
 
-/// A finished tile of a panel.
-struct Sums<'a> {
+/// A tile of results.
+struct Results<'a, 'l, T> {
     panel: usize,
-    numbers: &'a [f32],
-    row: usize,
+    rows: Range<usize>,
+    left: &'a Left<'l, T>,
+    epilogue: &'a Epilogue<'a, T>,
+    bias_step: usize,
+    output: *mut T,
 }
