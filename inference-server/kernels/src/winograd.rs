@@ -26,6 +26,9 @@ use weights::Weights;
 /// Bytes of transformed inputs that are made before they are multiplied: they stay in the last-level cache.
 const TRANSFORMED: usize = 6 << 20;
 
+/// Squares before it is finished, a square's results are announced.
+const AHEAD: usize = 4;
+
 /// Pixels that the largest square sees.
 pub(crate) const MOST: usize = 36;
 
@@ -210,6 +213,7 @@ impl<T: Element, X: Square> Filter<T, X> {
         with_scratch(room + points * step + square, |scratch| {
             let (room, scratch) = scratch.split_at_mut(room);
             let (results, scratch) = scratch.split_at_mut(square);
+            let results_at = results.as_ptr();
             let mut rows = vec![std::ptr::null(); kernels.rows];
             let (steps, most) = (self.weights.panels().steps(), self.weights.most_steps());
             for panel in panels {
@@ -244,7 +248,13 @@ impl<T: Element, X: Square> Filter<T, X> {
                         }
                     }
                 }
+                let announce =
+                    |square| self.each_finish(call, panel, first + square, results_at, |f| f.announce());
+                squares.clone().take(AHEAD).for_each(announce);
                 for square in squares.clone() {
+                    if square + AHEAD < squares.end {
+                        announce(square + AHEAD);
+                    }
                     let sums = Sums {
                         numbers: &scratch[(square - squares.start) * columns..],
                         point_step: step,
@@ -258,8 +268,24 @@ impl<T: Element, X: Square> Filter<T, X> {
 
     /// From a square's sums to its results.
     fn square(&self, call: &Call<'_, T>, sums: &Sums<'_>, panel: usize, square: usize, results: &mut [f32]) {
-        let Call { grid, epilogue, bias_step, output } = *call;
         X::output(self.level, sums, results);
+        // SAFETY: these pixels and channels are this task's alone, and within the output; `results` has the square's
+        // rows; bias and residual have been checked to be as long as the result.
+        self.each_finish(call, panel, square, results.as_ptr(), |f| unsafe { finish(self.level, f) });
+    }
+
+    /// What is done with a square's results, row by row.
+    #[inline(always)]
+    fn each_finish(
+        &self,
+        call: &Call<'_, T>,
+        panel: usize,
+        square: usize,
+        results: *const f32,
+        mut f: impl FnMut(&Finish<T>),
+    ) {
+        let Call { grid, epilogue, bias_step, output } = *call;
+        let width = self.weights.panels().columns(panel);
         let (picture, row, column) = grid.place(square);
         let (rows, y) = within::<X>(row, grid.out_height);
         let (pixels, x) = within::<X>(column, grid.out_width);
@@ -267,21 +293,18 @@ impl<T: Element, X: Square> Filter<T, X> {
         for (i, row) in rows.enumerate() {
             let pixel = (picture * grid.out_height + y + i) * grid.out_width + x;
             let at = pixel * self.outputs + from;
-            let f = Finish {
+            f(&Finish {
                 rows: pixels.len(),
                 columns,
-                sums: results[(row * X::OUT + pixels.start) * sums.columns..].as_ptr(),
-                sums_row: sums.columns,
+                sums: results.wrapping_add((row * X::OUT + pixels.start) * width),
+                sums_row: width,
                 output: output.wrapping_add(at),
                 output_row: self.outputs,
                 bias: epilogue.bias.map_or(std::ptr::null(), |b| b[picture * bias_step + from..].as_ptr()),
                 activation: epilogue.activation,
                 residual: epilogue.residual.map_or(std::ptr::null(), |r| r[at..].as_ptr()),
                 gate: None,
-            };
-            // SAFETY: these pixels and channels are this task's alone, and within the output; `results` has the square's
-            // rows; bias and residual have been checked to be as long as the result.
-            unsafe { finish(self.level, &f) };
+            });
         }
     }
 }
