@@ -42,14 +42,26 @@ pub(crate) fn part(
     Ok(figures)
 }
 
-/// The checkpoint's own size and scheduler, without inputs; of 0 steps only the load.
-pub(crate) fn steps(checkpoint: &Path, precision: &str, steps: usize) -> Outcome<Value> {
+/// The checkpoint's own scheduler, and its own size if there is no other one, without inputs; of 0 steps only the load.
+pub(crate) fn steps(
+    checkpoint: &Path,
+    precision: &str,
+    steps: usize,
+    side: Option<usize>,
+    token_merging: f64,
+) -> Outcome<Value> {
     let (load, pipeline) = load(checkpoint, precision)?;
     if steps == 0 {
         return Ok(json!({ "load": load, "peak_gib": peak_gib()? }));
     }
-    let request =
-        Request { steps, ..pipeline.info().defaults("a photo of an astronaut riding a horse on mars") };
+    let defaults = pipeline.info().defaults("a photo of an astronaut riding a horse on mars");
+    let request = Request {
+        steps,
+        width: side.unwrap_or(defaults.width),
+        height: side.unwrap_or(defaults.height),
+        token_merging,
+        ..defaults
+    };
     Ok(timings(&pipeline, &request, load)?.0)
 }
 
