@@ -1,6 +1,6 @@
 //! The command line.
 
-use std::process::Output;
+use std::process::{Command, Output};
 
 use crate::harness::{model, program, tiny_model};
 
@@ -36,6 +36,21 @@ fn generate_draws_into_a_file_and_does_not_write_over_one() {
     );
     let output = run(folder.path(), &["generate", "a", "-o", "-", "-q", "--steps", "1", "--model", &model]);
     assert!(image::load_from_memory(&output.stdout).is_ok(), "{}", stderr(&output));
+}
+
+#[test]
+fn a_limit_of_addresses_leaves_the_picture_as_it_is() {
+    let folder = tempfile::tempdir().unwrap();
+    let model = model();
+    let args = ["generate", "a red apple", "-q", "--steps", "2", "--seed", "7", "--model", &model, "-o", "-"];
+    let plain = run(folder.path(), &args);
+    // In KiB: less than the memory of large tensors wants to lie in.
+    let script = "ulimit -v 8388608 && exec \"$0\" \"$@\"";
+    let program = program();
+    let limited =
+        Command::new("sh").args(["-c", script]).arg(program.get_program()).args(args).output().unwrap();
+    assert!(limited.status.success(), "{}", stderr(&limited));
+    assert!(!plain.stdout.is_empty() && limited.stdout == plain.stdout);
 }
 
 #[test]
