@@ -5,6 +5,7 @@ use kube::Api;
 
 use crate::{
     failure::{Outcome, ensure},
+    wait::until,
     world::World,
 };
 
@@ -19,7 +20,10 @@ pub(super) async fn run(world: &World<'_>) -> Outcome {
     let odd = conditions.iter().find(|c| c.type_ == "NonStructuralSchema" && c.status == "True");
     ensure!(odd.is_none(), "the schema is not structural: {odd:?}");
 
-    let text = cluster.kubectl(&["explain", "dsvc.spec.model.source"]).text().await?;
+    // The API server tells of a type a moment after its definition is established.
+    let explained = ["explain", "dsvc.spec.model.source"];
+    let text =
+        until("kubectl explain", 30, || async { cluster.kubectl(&explained).text().await.map(Some) }).await?;
     for word in ["FIELD: source", "bundled://", "hf://", "pvc://"] {
         ensure!(text.contains(word), "kubectl explain has no {word:?}:\n{text}");
     }
